@@ -1,0 +1,157 @@
+"""Open ABR's database: create it on first use, check its schema, say clearly why it cannot be used.
+
+DuckDB lets one process hold a file for writing. `connect` holds it until the connection is closed.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import NullPool
+
+from abr import views
+from abr.exceptions import ABRError, DatabaseBusy, DataIntegrityError, SchemaMismatch, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def path_of(database_url: str) -> Path | None:
+    """Return the file a database URL names; None for a database in memory. Raises UsageError for other URLs."""
+    try:
+        url = make_url(database_url)
+    except ArgumentError as error:
+        raise UsageError(f"{database_url} is no database URL", "write it as duckdb:///abr.duckdb") from error
+    if url.get_backend_name() != "duckdb":
+        raise UsageError(f"{database_url} is no DuckDB database", "write it as duckdb:///abr.duckdb")
+    return Path(url.database) if url.database and url.database != ":memory:" else None
+
+
+@contextmanager
+def connect(database_url: str, *, memory_limit: str | None = None, upgrade: bool = False) -> Iterator[Connection]:
+    """Yield a connection to a database with the current schema and its work tables, created if it is new.
+
+    `upgrade`: bring an older schema up to date instead of refusing it.
+    Raises DatabaseBusy, SchemaMismatch, DataIntegrityError (unreadable, damaged, read-only) or UsageError.
+    """
+    path = path_of(database_url)
+    if path is not None and not path.parent.is_dir():
+        raise UsageError(f"the folder {path.parent} for the database does not exist", "create it, or name another")
+    engine = sqlalchemy.create_engine(database_url, poolclass=NullPool)
+    connection = _open(engine, path)
+    try:
+        with explained(path):
+            # Progress on stderr is ABR's own; a cast must not depend on the machine's zone.
+            connection.exec_driver_sql("set enable_progress_bar = false")
+            if memory_limit:
+                connection.exec_driver_sql(f"set memory_limit = '{memory_limit.replace(chr(39), '')}'")
+            _bring_up_to_date(connection, path, upgrade=upgrade)
+            connection.rollback()
+            views.create_work_tables(connection)
+            connection.commit()
+        yield connection
+    finally:
+        connection.close()
+        engine.dispose()
+
+
+def _open(engine: sqlalchemy.Engine, path: Path | None) -> Connection:
+    with explained(path):
+        if path is not None and path.exists():
+            if path.is_dir():
+                raise UsageError(f"{path} is a folder, not a database", "name a file")
+            if path.stat().st_size == 0:
+                # DuckDB takes an empty file for a new database; an emptied one must not pass for that.
+                raise DataIntegrityError(f"the database {path} is empty", "restore it from a backup, or remove the file")
+            with path.open("r+b"):
+                pass
+        return engine.connect()
+
+
+@contextmanager
+def explained(path: Path | None) -> Iterator[None]:
+    """Turn what DuckDB says of a database that cannot be used into ABR's errors."""
+    try:
+        yield
+    except PermissionError as error:
+        raise DataIntegrityError(
+            f"the database {path} cannot be written: {error.strerror}", "check who owns it and its mode"
+        ) from error
+    except OSError as error:
+        raise DataIntegrityError(f"the database {path} cannot be opened: {error.strerror}", "check the disk") from error
+    except DBAPIError as error:
+        message = str(error.orig).split("\n", 1)[0]
+        if "lock" in message and "Conflicting" in message:
+            holder = re.search(r"PID (\d+)", message)
+            raise DatabaseBusy(
+                f"{path} is in use by {'process ' + holder[1] if holder else 'another process'}",
+                "close it, or wait until it is done",
+            ) from error
+        lowered = message.lower()
+        if "no space left" in lowered or "enospc" in lowered:
+            raise DataIntegrityError(f"no space left for the database {path}", "free some disk space") from error
+        if "interrupt" in lowered:
+            raise
+        if path is not None and ("not a valid duckdb database file" in lowered or "serializ" in lowered):
+            raise DataIntegrityError(
+                f"{path} is no DuckDB database, or a damaged one: {message}", "restore it from a backup"
+            ) from error
+        if isinstance(error.orig, Exception) and type(error.orig).__name__ in ("IOException", "SerializationException", "FatalException", "InternalException"):
+            raise DataIntegrityError(f"the database {path} cannot be used: {message}", "check the disk, or restore it from a backup") from error
+        raise
+
+
+def alembic_config(connection: Connection | None = None) -> Config:
+    """Return Alembic's configuration for the migrations that come with this program."""
+    config = Config()
+    config.set_main_option("script_location", str(views.packaged("migrations")).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def revision(connection: Connection) -> str | None:
+    """Return the schema revision of a database; None for one without a schema."""
+    found = connection.exec_driver_sql(
+        "select 1 from duckdb_tables() where schema_name = 'main' and table_name = 'alembic_version'",
+    ).first()
+    return None if found is None else connection.exec_driver_sql("select version_num from alembic_version").scalar()
+
+
+def head() -> str:
+    """Return the schema revision this program needs."""
+    newest = ScriptDirectory.from_config(alembic_config()).get_current_head()
+    if newest is None:
+        raise ABRError("this installation of ABR has no migrations", "install it again")
+    return newest
+
+
+def _bring_up_to_date(connection: Connection, path: Path | None, *, upgrade: bool) -> None:
+    current = revision(connection)
+    if current is None:
+        if connection.exec_driver_sql("select 1 from duckdb_tables() where not internal").first() is not None:
+            raise UsageError(f"{path} is a DuckDB database, but not one of ABR's", "name another file")
+        _migrate(connection)
+        return
+    if current == head():
+        return
+    known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
+    if current not in known:
+        raise SchemaMismatch(f"{path} was written by a newer version of ABR", "update the program: pip install -U abr")
+    if not upgrade:
+        raise SchemaMismatch(f"the schema of {path} is older than this program", "run: abr db upgrade")
+    _migrate(connection)
+
+
+def _migrate(connection: Connection) -> None:
+    connection.rollback()
+    command.upgrade(alembic_config(connection), "head")

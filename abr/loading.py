@@ -1,0 +1,474 @@
+"""Rows as given -> source tables: read every cell, tell versions apart, end what was replaced or withdrawn.
+
+Everything happens in DuckDB, set by set: a cell that cannot be read is kept as text in `odd_cells`, never dropped.
+A row is known by its key and its content (a digest over the typed cells), so loading the same rows again does nothing.
+Whatever changed is written to source.change, where the next run picks it up.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, text
+
+from abr.exceptions import DataIntegrityError
+from abr.models import METADATA
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+# In the order of the data sets' references: a row's target is loaded before it.
+DATASETS = ("contracts", "projects", "rates", "time_logs", "invoices", "invoice_lines")
+DURATION_CELLS = ("seconds", "minutes", "hours", "duration")
+
+# What Python's str.strip() takes for white space; DuckDB's own trim takes only blanks.
+_WHITE_SPACE = (
+    " \t\n\r\v\f\x1c\x1d\x1e\x1f\x85\xa0\u1680"
+    + "".join(map(chr, range(0x2000, 0x200B)))
+    + ("\u2028\u2029\u202f\u205f\u3000")
+)
+_NUMBER = r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)"
+_FOUR_DECIMALS = r"[+-]?([0-9]+([.][0-9]{0,4}0*)?|[.][0-9]{1,4}0*)"
+_WHOLE = r"[+-]?([0-9]+([.]0*)?|[.]0+)"
+_TIMESTAMP = (
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?)?"
+)
+_DURATION = r"[0-9]+:[0-5][0-9](:[0-5][0-9])?"
+
+# How a cell is read, by column. Limits keep every product in the pricing chain within 38 digits; a number beyond them
+# counts as a cell that cannot be read.
+_KINDS = {
+    "contracts": {
+        "starts_on": "date",
+        "ends_on": "date",
+        "rounding_minutes": "whole_5",
+        "minimum_minutes": "whole_5",
+        "overtime_after_minutes": "whole_9",
+        "overtime_multiplier": "decimal_2",
+        "weekend_multiplier": "decimal_2",
+        "prepaid_minutes": "whole_9",
+        "cap_minutes": "whole_9",
+        "cap_amount": "decimal_12",
+        "discount_percent": "decimal_4",
+        "grace_days": "whole_15",
+        "threshold_amount": "decimal_12",
+    },
+    "projects": {"is_billable": "boolean"},
+    "rates": {"hourly_rate": "decimal_8", "valid_from": "date", "valid_to": "date"},
+    "time_logs": {
+        "worked_on": "date",
+        "seconds": "duration",
+        "is_billable": "boolean",
+        "is_approved": "boolean",
+        "entered_at": "timestamp",
+    },
+    "invoices": {"issued_on": "date"},
+    "invoice_lines": {
+        "line_no": "whole_15",
+        "period_start": "date",
+        "period_end": "date",
+        "seconds": "duration",
+        "net_amount": "decimal_12",
+    },
+}
+
+# The cells a data set is known by; those that may not be blank come first, the number says how many.
+_KEYS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "contracts": (1, ("contract_id",)),
+    "projects": (2, ("project_id", "contract_id")),
+    "rates": (2, ("contract_id", "valid_from", "project_id", "person", "role", "task")),
+    "time_logs": (1, ("time_log_id",)),
+    "invoices": (1, ("invoice_id",)),
+    "invoice_lines": (2, ("invoice_id", "line_no")),
+}
+
+# Which contracts, projects and invoices a changed row touches.
+_TOUCHES = {
+    "contracts": (("contract", "contract_id"),),
+    "projects": (("contract", "contract_id"), ("project", "project_id")),
+    "rates": (("contract", "contract_id"),),
+    "time_logs": (("project", "project_id"),),
+    "invoices": (("contract", "contract_id"), ("invoice", "invoice_id")),
+    "invoice_lines": (("invoice", "invoice_id"),),
+}
+
+_OWN_COLUMNS = ("row_id", "source", "started_load_id", "ended_load_id", "ended_by", "odd_cells", "raw", "digest")
+
+
+@dataclass(frozen=True)
+class LoadCount:
+    """What became of the rows of one data set in one load."""
+
+    dataset: str
+    read: int
+    new: int
+    superseded: int
+    unchanged: int
+    withdrawn: int
+    quarantined: int = 0
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What one load did: its number (None where nothing at all changed hands), and counts by data set."""
+
+    load_id: int
+    counts: tuple[LoadCount, ...]
+    withdrawn_of_others: int = 0
+
+
+def columns_of(dataset: str) -> list[str]:
+    """Return the typed columns of a data set, in the order of its table."""
+    return [column.name for column in METADATA.tables[f"source.{dataset}"].columns if column.name not in _OWN_COLUMNS]
+
+
+def cells_of(dataset: str) -> list[str]:
+    """Return the cells of a data set as files name them: seconds may come as minutes, hours or a duration."""
+    names: list[str] = []
+    for name in columns_of(dataset):
+        names += DURATION_CELLS if name == "seconds" else (name,)
+    return names
+
+
+def load(
+    connection: Connection,
+    incoming: Mapping[str, str],
+    *,
+    source: str,
+    format_name: str = "canonical",
+    is_complete: bool = False,
+    covers: tuple[date, date] | None = None,
+    persons: Iterable[str] = (),
+    now: datetime,
+) -> Loaded:
+    """Store what `incoming` (data set -> table or view of cells as text) says about `source`; the caller commits.
+
+    `is_complete`: rows of these data sets that the load lacks are withdrawn. `covers`: time logs of those days are.
+    `persons`: only theirs. Ids of formats other than canonical are stored as `<source>:<id>`.
+    Raises DataIntegrityError where a data set that had rows comes empty although it is declared complete.
+    """
+    load_id = connection.exec_driver_sql("select coalesce(max(load_id), 0) + 1 from source.load").scalar_one()
+    counts = []
+    of_others = 0
+    for dataset in DATASETS:
+        if dataset in incoming:
+            count, others = _load_dataset(
+                connection,
+                dataset,
+                incoming[dataset],
+                load_id=load_id,
+                source=source,
+                prefix="" if format_name == "canonical" else f"{source}:",
+                is_complete=is_complete,
+                covers=covers if dataset == "time_logs" else None,
+                persons=tuple(persons),
+            )
+            counts.append(count)
+            of_others += others
+    connection.execute(
+        text(
+            "insert into source.load by name select :load_id as load_id, :loaded_at as loaded_at, :source as source, "
+            ":format as format, :is_complete as is_complete, :covers_from as covers_from, :covers_to as covers_to, "
+            ":counts as counts",
+        ),
+        {
+            "load_id": load_id,
+            "loaded_at": now,
+            "source": source,
+            "format": format_name,
+            "is_complete": is_complete,
+            "covers_from": covers[0] if covers else None,
+            "covers_to": covers[1] if covers else None,
+            "counts": json.dumps([asdict(count) for count in counts]),
+        },
+    )
+    return Loaded(load_id, tuple(counts), of_others)
+
+
+def _load_dataset(
+    connection: Connection,
+    dataset: str,
+    relation: str,
+    *,
+    load_id: int,
+    source: str,
+    prefix: str,
+    is_complete: bool,
+    covers: tuple[date, date] | None,
+    persons: tuple[str, ...],
+) -> tuple[LoadCount, int]:
+    run = connection.exec_driver_sql
+    table = f"source.{dataset}"
+    key = _key(dataset)
+    this_source = f"source = {_quoted(source)}"
+    read: int = run(f"select count(*) from {relation}").scalar_one()
+    had_rows = run(f"select 1 from {table} where ended_load_id is null and {this_source} limit 1").first() is not None
+    if is_complete and had_rows and read == 0:
+        raise DataIntegrityError(
+            f"{dataset} of source {source} had rows and now comes empty, in a load declared complete",
+            "check the export; if the data set really is empty now, load it without --complete",
+        )
+    is_first = run(f"select 1 from {table} limit 1").first() is None
+
+    # 1. Read every cell. Identical copies collapse: they have one digest.
+    run("drop table if exists temp.read_row")
+    run(f"create temp table read_row as {_reading(dataset, relation, prefix)}")
+    if run("select count(distinct digest) from temp.read_row").scalar_one() < read:
+        run("delete from temp.read_row where rowid not in (select min(rowid) from temp.read_row group by digest)")
+
+    # 2. What is known already stays; what has a known key and another content replaces it.
+    run("drop table if exists temp.known_row")
+    run("drop table if exists temp.ended_row")
+    run("create temp table ended_row (row_id bigint, ended_by varchar)")
+    known_count = superseding = others = 0
+    if had_rows:
+        run(
+            f"create temp table known_row as select row_id, digest from {table} "
+            f"where ended_load_id is null and {this_source} and digest in (select digest from temp.read_row)",
+        )
+        known_count = run("select count(distinct digest) from temp.known_row").scalar_one()
+        run(
+            "create temp table read_key as select distinct key, false as is_known from temp.read_row where key is not null"
+        )
+        run(
+            f"insert into temp.ended_row select row_id, 'superseded' from {table} where ended_load_id is null "
+            f"and {this_source} and {key} in (select key from temp.read_key) "
+            "and digest not in (select digest from temp.read_row)",
+        )
+        superseding = run(
+            f"select count(*) from temp.read_row where digest not in (select digest from temp.known_row) and key in ("
+            f"select {key} from {table} where row_id in (select row_id from temp.ended_row))",
+        ).scalar_one()
+        withdrawals = [
+            *(["true"] if is_complete else []),
+            *(["invoice_id in (select invoice_id from temp.read_row)"] if dataset == "invoice_lines" else []),
+            *([_covered(covers, persons)] if covers else []),
+        ]
+        if withdrawals:
+            gone = (
+                f"from {table} where ended_load_id is null and {this_source} and ({' or '.join(withdrawals)}) "
+                "and digest not in (select digest from temp.read_row) "
+                f"and ({key} is null or {key} not in (select key from temp.read_key))"
+            )
+            if covers and not persons:
+                others = run(
+                    f"select count(*) {gone} and person not in (select person from temp.read_row)"
+                ).scalar_one()
+            run(f"insert into temp.ended_row select row_id, 'withdrawn' {gone}")
+        run("drop table temp.read_key")
+        run("delete from temp.read_row where digest in (select digest from temp.known_row)")
+        run("drop table temp.known_row")
+
+    # 3. Write, and say what was touched.
+    new_count: int = run("select count(*) from temp.read_row").scalar_one()
+    ended_count: int = run("select count(*) from temp.ended_row").scalar_one()
+    withdrawn: int = run("select count(*) from temp.ended_row where ended_by = 'withdrawn'").scalar_one()
+    if ended_count:
+        run(
+            f"update {table} set ended_load_id = {load_id}, ended_by = ended_row.ended_by "
+            f"from temp.ended_row where {dataset}.row_id = ended_row.row_id",
+        )
+    first_row_id = run(f"select coalesce(max(row_id), 0) + 1 from {table}").scalar_one()
+    names = ", ".join(columns_of(dataset))
+    run(
+        f"insert into {table} (row_id, source, started_load_id, odd_cells, raw, digest, {names}) "
+        f"select rowid + {first_row_id}, {_quoted(source)}, {load_id}, odd_cells, raw, digest, {names} "
+        "from temp.read_row order by rowid",
+    )
+    if new_count or ended_count:
+        _mark_conflicts(connection, dataset, load_id=load_id, first_row_id=first_row_id, is_first=is_first)
+        changed = f"row_id >= {first_row_id} or row_id in (select row_id from temp.ended_row)"
+        for kind, column in _TOUCHES[dataset]:
+            run(
+                "insert into source.change (load_id, kind, id) "
+                f"select distinct {load_id}, '{kind}', coalesce({column}, '') from {table} where {changed}",
+            )
+    run("drop table temp.read_row")
+    run("drop table temp.ended_row")
+    new = new_count - superseding
+    return LoadCount(dataset, read, new, superseding, read - new - superseding, withdrawn), others
+
+
+def _mark_conflicts(connection: Connection, dataset: str, *, load_id: int, first_row_id: int, is_first: bool) -> None:
+    """Keep source.conflict in step for the keys of changed rows, and touch what their other rows belong to."""
+    if dataset == "rates":
+        return
+    run = connection.exec_driver_sql
+    table = f"source.{dataset}"
+    key = _key(dataset)
+    changed = f"(row_id >= {first_row_id} or row_id in (select row_id from temp.ended_row))"
+    run("drop table if exists temp.conflicting")
+    touched = "" if is_first else f"and {key} in (select {key} from {table} where {changed} and {key} is not null)"
+    run(
+        f"create temp table conflicting as select {key} as key from {table} "
+        f"where ended_load_id is null and {key} is not null {touched} group by 1 having count(*) > 1",
+    )
+    run("drop table if exists temp.partner")
+    run(
+        f"create temp table partner as select row_id from source.conflict where dataset = '{dataset}' "
+        f"and key in (select {key} from {table} where {changed}) "
+        f"union select row_id from {table} where ended_load_id is null and {key} in (select key from temp.conflicting)",
+    )
+    if run("select count(*) from temp.partner").scalar_one():
+        run(
+            f"delete from source.conflict where dataset = '{dataset}' and row_id in (select row_id from temp.partner)",
+        )
+        run(
+            f"insert into source.conflict select '{dataset}', {key}, row_id from {table} "
+            f"where ended_load_id is null and {key} in (select key from temp.conflicting)",
+        )
+        for kind, column in _TOUCHES[dataset]:
+            run(
+                "insert into source.change (load_id, kind, id) "
+                f"select distinct {load_id}, '{kind}', coalesce({column}, '') from {table} "
+                "where row_id in (select row_id from temp.partner)",
+            )
+    run("drop table temp.conflicting")
+    run("drop table temp.partner")
+
+
+def _covered(covers: tuple[date, date], persons: tuple[str, ...]) -> str:
+    who = f" and person in ({', '.join(map(_quoted, persons))})" if persons else ""
+    return f"(worked_on between date '{covers[0]}' and date '{covers[1]}'{who})"
+
+
+def _key(dataset: str) -> str:
+    """Return the expression of a row's key, NULL where a cell the key needs is blank."""
+    required, cells = _KEYS[dataset]
+    kinds = _KINDS[dataset]
+    parts = []
+    for place, cell in enumerate(cells):
+        part = cell
+        if cell in kinds:
+            part = f"coalesce({cell}::varchar, json_extract_string(odd_cells, '{cell}'))"
+        parts.append(part if place < required else f"coalesce({part}, '')")
+    return parts[0] if len(parts) == 1 else "(" + " || '/' || ".join(parts) + ")"
+
+
+def _reading(dataset: str, relation: str, prefix: str) -> str:
+    """Return the select that reads a data set's cells: typed columns, odd_cells, raw, key and digest."""
+    kinds = _KINDS[dataset]
+    cells = cells_of(dataset)
+    names = columns_of(dataset)
+    trimmed = [
+        f'"{cell}" as "given_{cell}", nullif(trim("{cell}", {_quoted(_WHITE_SPACE)}), \'\') as "{cell}"'
+        for cell in cells
+    ]
+    typed: list[str] = []
+    odd: list[str] = []
+    for name in names:
+        kind = kinds.get(name, "text")
+        if kind == "text":
+            is_foreign = prefix and dataset == "time_logs" and name == "time_log_id"
+            typed.append(f'{_quoted(prefix)} || "{name}" as "{name}"' if is_foreign else f'"{name}"')
+        elif kind == "duration":
+            typed.append(f"{_seconds()} as seconds")
+            odd += _odd_durations()
+        else:
+            value = _value(kind, f'"{name}"')
+            typed.append(f'{value} as "{name}"')
+            odd.append(_odd(name, value))
+    odd_cells = f"'{{' || nullif(concat_ws(',', {', '.join(odd)}), '') || '}}'" if odd else "null::varchar"
+    given = ", ".join(f"'{cell}', \"given_{cell}\"" for cell in cells)
+    raw = f"json_object({given})::varchar"
+    if dataset in ("time_logs", "invoice_lines"):
+        # Large data sets keep their cells as given only where reading them lost something.
+        raw = f"case when odd_cells is not null then {raw} end"
+    content = ", ".join(f'coalesce("{name}"::varchar, chr(30))' for name in (*names, "odd_cells"))
+    return (
+        f"with trimmed as (select {', '.join(trimmed)} from {relation}), "
+        f"typed as (select {', '.join(typed)}, {odd_cells} as odd_cells, "
+        + ", ".join(f'"given_{cell}"' for cell in cells)
+        + " from trimmed) select "
+        + ", ".join(f'"{name}"' for name in names)
+        + f", odd_cells, {raw} as raw, {_key(dataset)} as key, "
+        f"(md5_number_lower(concat_ws(chr(31), {content})) >> 1)::bigint as digest from typed"
+    )
+
+
+def _value(kind: str, cell: str) -> str:
+    """Return the expression that reads a trimmed cell; NULL where it is blank or cannot be read."""
+    name, _, limit = kind.partition("_")
+    match name:
+        case "date":
+            # A date that prints as it was written is one: no 2026-2-3, no infinity, no year 0.
+            return f"case when length({cell}) = 10 and try_cast({cell} as date)::varchar = {cell} then try_cast({cell} as date) end"
+        case "boolean":
+            return f"case when lower({cell}) in ('true', 'yes', '1') then true when lower({cell}) in ('false', 'no', '0') then false end"
+        case "timestamp":
+            return _timestamp(cell)
+        case "whole":
+            number = f"try_cast({cell} as decimal(38, 1))"
+            return (
+                f"case when regexp_full_match({cell}, '{_WHOLE}') and abs({number}) < 1{'0' * int(limit)} "
+                f"then {number}::bigint end"
+            )
+        case _:
+            width = "18" if int(limit) > 4 else "9"  # noqa: PLR2004  the widths of models.MONEY and models.FACTOR
+            number = f"try_cast({cell} as decimal(18, 4))"
+            return (
+                f"case when regexp_full_match({cell}, '{_FOUR_DECIMALS}') and abs({number}) < 1{'0' * int(limit)} "
+                f"then {number}::decimal({width}, 4) end"
+            )
+
+
+def _timestamp(cell: str) -> str:
+    seconds = f"coalesce(nullif(regexp_extract({cell}, ':[0-9]{{2}}(:[0-9]{{2}}([.][0-9]{{1,6}})?)', 1), ''), ':00')"
+    minutes = f"coalesce(nullif(substr({cell}, 12, 5), ''), '00:00')"
+    local = f"try_cast(left({cell}, 10) || ' ' || {minutes} || {seconds} as timestamp)"
+    offset = (
+        f"case when length({cell}) > 16 and left(right({cell}, 6), 1) in ('+', '-') then "
+        f"to_minutes((left(right({cell}, 6), 1) || '1')::integer "
+        f"* (right({cell}, 5)[1:2]::integer * 60 + right({cell}, 2)::integer)) else to_minutes(0) end"
+    )
+    return (
+        f"case when regexp_full_match({cell}, '{_TIMESTAMP}') and try_cast(left({cell}, 10) as date)::varchar "
+        f"= left({cell}, 10) then {local} - {offset} end"
+    )
+
+
+def _seconds() -> str:
+    """Return the expression of a row's seconds, from whichever duration cell is filled; NULL where several are."""
+    filled = " + ".join(f"({cell} is not null)::integer" for cell in DURATION_CELLS)
+    values = ", ".join(_seconds_of(cell) for cell in DURATION_CELLS)
+    return f"case when {filled} = 1 then coalesce({values}) end"
+
+
+def _seconds_of(cell: str) -> str:
+    if cell == "duration":
+        return (
+            f"case when regexp_full_match(duration, '{_DURATION}') then try_cast(regexp_extract(duration, '^([0-9]{{1,12}}):', 1) "
+            "as bigint) * 3600 + regexp_extract(duration, ':([0-9]{2})', 1)::bigint * 60 "
+            "+ coalesce(try_cast(regexp_extract(duration, ':[0-9]{2}:([0-9]{2})', 1) as bigint), 0) end"
+        )
+    factor = {"seconds": 1, "minutes": 60, "hours": 3600}[cell]
+    # What lies past the 22nd decimal cannot tip the rounding: halves of a second have at most five.
+    number = f"try_cast(regexp_extract({cell}, '^[+-]?[0-9]*[.]?[0-9]{{0,22}}') as decimal(38, 22))"
+    value = f"round({number} * {factor})::bigint"
+    whole = f"try_cast({cell} as bigint) * {factor}"
+    return (
+        f"case when regexp_full_match({cell}, '[+-]?[0-9]{{1,10}}') then {whole} "
+        f"when regexp_full_match({cell}, '{_NUMBER}') and abs({number}) < 10000000000 then {value} end"
+    )
+
+
+def _odd(name: str, value: str) -> str:
+    return f'case when "{name}" is not null and {value} is null then \'"{name}":\' || to_json("{name}") end'
+
+
+def _odd_durations() -> list[str]:
+    filled = " + ".join(f"({cell} is not null)::integer" for cell in DURATION_CELLS)
+    # Several at once say nothing together, so each of them is odd.
+    return [
+        f"case when {cell} is not null and ({filled} > 1 or {_seconds_of(cell)} is null) "
+        f"then '\"{cell}\":' || to_json({cell}) end"
+        for cell in DURATION_CELLS
+    ]
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,380 @@
+"""The tables, typed once. Their comments travel to the database, where BI tools show them.
+
+`source` holds what was received, every version; `audit` what was concluded, every version. A version is never edited:
+what ends a source row is written into its `ended_*` columns, and everything in `audit` is added to, except the
+`*_open` tables, which hold the current state so that nobody has to derive it (`abr verify` compares the two).
+The large tables carry no index: in DuckDB one costs more memory and load time than the scan it saves.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, MetaData, Numeric, String, Table
+from sqlalchemy.types import TypeEngine
+
+METADATA: Final = MetaData()
+MONEY: Final = Numeric(18, 4)
+FACTOR: Final = Numeric(9, 4)
+
+SCHEMAS: Final = (
+    "source",
+    "audit",
+    "staging",
+    "quarantine_rules",
+    "reference_rules",
+    "coverage_rules",
+    "matching",
+    "pricing",
+    "billing",
+    "finding_rules",
+    "work",
+    "reconcile",
+    "report",
+)
+
+
+def column(name: str, kind: TypeEngine[Any], comment: str | None = None, *, required: bool = False) -> Column[Any]:
+    """Return a column that holds NULL unless it is required."""
+    return Column(name, kind, nullable=not required, comment=comment)
+
+
+def table(schema: str, name: str, comment: str, *columns: Column[Any]) -> Table:
+    """Return a table with its comment, known to METADATA."""
+    return Table(name, METADATA, *columns, schema=schema, comment=comment)
+
+
+LOAD: Final = table(
+    "source",
+    "load",
+    "One row per load: a file, a folder, an export or a cycle of the simulator.",
+    column("load_id", BigInteger(), required=True),
+    column("loaded_at", DateTime(), "UTC", required=True),
+    column("source", String(), "name of the source, never a path", required=True),
+    column("format", String(), required=True),
+    column("is_complete", Boolean(), "the load declared its data sets whole", required=True),
+    column("covers_from", Date(), "first day the load was complete for"),
+    column("covers_to", Date()),
+    column("counts", String(), "JSON: rows read, new, superseded, unchanged, withdrawn by data set", required=True),
+)
+
+
+def source_row() -> tuple[Column[Any], ...]:
+    """Return the columns that every received row carries beside its cells."""
+    return (
+        column("row_id", BigInteger(), required=True),
+        column("source", String(), required=True),
+        column("started_load_id", BigInteger(), "the load that brought this version", required=True),
+        column("ended_load_id", BigInteger(), "the load that ended it; NULL = live"),
+        column("ended_by", String(), "superseded or withdrawn"),
+        column("odd_cells", String(), "JSON: trimmed text of the cells that could not be read"),
+        column("raw", String(), "JSON: the cells as given, where the columns do not say it all"),
+        column("digest", BigInteger(), "hash of the cells, so that an edit behind ABR's back shows", required=True),
+    )
+
+
+CONTRACT: Final = table(
+    "source",
+    "contracts",
+    "One row per received version of a contract.",
+    *source_row(),
+    column("contract_id", String()),
+    column("client", String()),
+    column("currency", String()),
+    column("billing_model", String()),
+    column("starts_on", Date()),
+    column("ends_on", Date()),
+    column("rounding_minutes", BigInteger()),
+    column("rounding_mode", String()),
+    column("rounding_unit", String()),
+    column("minimum_minutes", BigInteger()),
+    column("overtime_after_minutes", BigInteger()),
+    column("overtime_multiplier", FACTOR),
+    column("weekend_multiplier", FACTOR),
+    column("prepaid_minutes", BigInteger()),
+    column("prepaid_period", String()),
+    column("cap_minutes", BigInteger()),
+    column("cap_amount", MONEY),
+    column("cap_period", String()),
+    column("discount_percent", FACTOR),
+    column("grace_days", BigInteger()),
+    column("grace_from", String()),
+    column("threshold_amount", MONEY),
+)
+
+PROJECT: Final = table(
+    "source",
+    "projects",
+    "One row per received version of a project under a contract.",
+    *source_row(),
+    column("project_id", String()),
+    column("contract_id", String()),
+    column("name", String()),
+    column("is_billable", Boolean()),
+)
+
+RATE: Final = table(
+    "source",
+    "rates",
+    "One row per received version of an hourly rate.",
+    *source_row(),
+    column("contract_id", String()),
+    column("project_id", String()),
+    column("person", String()),
+    column("role", String()),
+    column("task", String()),
+    column("hourly_rate", MONEY),
+    column("valid_from", Date()),
+    column("valid_to", Date()),
+)
+
+TIME_LOG: Final = table(
+    "source",
+    "time_logs",
+    "One row per received version of a time log.",
+    *source_row(),
+    column("time_log_id", String()),
+    column("project_id", String()),
+    column("person", String()),
+    column("role", String()),
+    column("task", String()),
+    column("worked_on", Date()),
+    column("seconds", BigInteger()),
+    column("is_billable", Boolean()),
+    column("is_approved", Boolean()),
+    column("entered_at", DateTime(), "UTC"),
+    column("note", String()),
+)
+
+INVOICE: Final = table(
+    "source",
+    "invoices",
+    "One row per received version of an invoice.",
+    *source_row(),
+    column("invoice_id", String()),
+    column("contract_id", String()),
+    column("currency", String()),
+    column("issued_on", Date()),
+    column("status", String()),
+)
+
+INVOICE_LINE: Final = table(
+    "source",
+    "invoice_lines",
+    "One row per received version of an invoice line.",
+    *source_row(),
+    column("invoice_id", String()),
+    column("line_no", BigInteger()),
+    column("kind", String()),
+    column("time_log_id", String()),
+    column("project_id", String()),
+    column("person", String()),
+    column("role", String()),
+    column("task", String()),
+    column("period_start", Date()),
+    column("period_end", Date()),
+    column("seconds", BigInteger()),
+    column("net_amount", MONEY),
+)
+
+CONFLICT: Final = table(
+    "source",
+    "conflict",
+    "One row per live row that shares its key with another live row of other content.",
+    column("dataset", String(), required=True),
+    column("key", String(), required=True),
+    column("row_id", BigInteger(), required=True),
+)
+
+CHANGE: Final = table(
+    "source",
+    "change",
+    "One row per contract, project or invoice that something touched and no run has looked at yet.",
+    column("load_id", BigInteger(), "NULL: a person's decision (write-off, waiver)"),
+    column("kind", String(), "contract, project or invoice", required=True),
+    column("id", String(), "its id; empty for rows that name none", required=True),
+)
+
+RUN: Final = table(
+    "audit",
+    "run",
+    "One row per run, also those that halted.",
+    column("run_id", BigInteger(), required=True),
+    column("as_of", Date(), required=True),
+    column("started_at", DateTime(), "UTC", required=True),
+    column("finished_at", DateTime(), "UTC", required=True),
+    column("status", String(), "ok or halted", required=True),
+    column("error", String()),
+    column("duration_ms", BigInteger(), required=True),
+    column("logs_received", BigInteger()),
+    column("logs_eligible", BigInteger()),
+    column("logs_quarantined", BigInteger()),
+    column("logs_excluded", BigInteger()),
+    column("logs_out_of_term", BigInteger()),
+    column("findings_opened", BigInteger()),
+    column("findings_changed", BigInteger()),
+    column("findings_closed", BigInteger()),
+    column("rules_digest", String(), "md5 of the views that computed the run"),
+    column("settings", String(), "JSON: the settings that change results"),
+)
+
+
+def finding_columns() -> tuple[Column[Any], ...]:
+    """Return the columns that say what is known of a finding."""
+    return (
+        column("run_id", BigInteger(), "the run that wrote this version", required=True),
+        column("opened_run_id", BigInteger(), "the run that opened the finding", required=True),
+        column("finding_id", String(), "hash of contract, class and about", required=True),
+        column("contract_id", String(), required=True),
+        column("client", String()),
+        column("currency", String()),
+        column("side", String(), required=True),
+        column("class", String(), required=True),
+        column("about", String(), required=True),
+        column("time_log_id", String()),
+        column("project_id", String()),
+        column("person", String()),
+        column("role", String()),
+        column("task", String()),
+        column("worked_on", Date()),
+        column("seconds", BigInteger()),
+        column("hourly_rate", MONEY),
+        column("expected_amount", MONEY),
+        column("billed_amount", MONEY),
+        column("amount", MONEY),
+        column("invoice_ids", String()),
+        column("due_on", Date(), "when a not_due finding becomes leakage"),
+    )
+
+
+FINDING: Final = table(
+    "audit",
+    "finding",
+    "One row per version of a finding: opened, changed or closed by a run.",
+    *finding_columns(),
+    column("state", String(), "open or closed", required=True),
+)
+
+FINDING_OPEN: Final = table(
+    "audit",
+    "finding_open",
+    "One row per open finding, equal to the newest version in audit.finding.",
+    *finding_columns(),
+)
+
+
+def position_columns() -> tuple[Column[Any], ...]:
+    """Return the columns that say what is known of a contract's position."""
+    return (
+        column("run_id", BigInteger(), "the run that wrote this version", required=True),
+        column("contract_id", String(), required=True),
+        column("client", String()),
+        column("currency", String()),
+        column("billing_model", String(), required=True),
+        column("expected_amount", MONEY, required=True),
+        column("billed_amount", MONEY, required=True),
+        column("leakage_amount", MONEY, required=True),
+        column("written_off_amount", MONEY, required=True),
+        column("overbilled_amount", MONEY, required=True),
+        column("exposure_amount", MONEY, required=True),
+        column("pending_amount", MONEY, required=True),
+        column("noise_amount", MONEY, required=True),
+        column("other_billed_amount", MONEY, required=True),
+        column("unbilled_hours", MONEY, required=True),
+        column("quarantined_hours", MONEY, required=True),
+        column("quarantined_line_count", BigInteger(), required=True),
+        column("threshold_amount", MONEY, required=True),
+        column("is_flagged", Boolean(), required=True),
+        column("severity", String(), "critical, watch or ok", required=True),
+        column("oldest_leakage_on", Date()),
+    )
+
+
+POSITION: Final = table(
+    "audit",
+    "position",
+    "One row per version of a contract's position.",
+    *position_columns(),
+    column("state", String(), "open, or closed when the contract is gone", required=True),
+)
+
+POSITION_OPEN: Final = table(
+    "audit",
+    "position_open",
+    "One row per contract, equal to the newest version in audit.position.",
+    *position_columns(),
+)
+
+
+def quarantine_columns() -> tuple[Column[Any], ...]:
+    """Return the columns that say what is known of a row set aside."""
+    return (
+        column("run_id", BigInteger(), "the run that wrote this version", required=True),
+        column("opened_run_id", BigInteger(), "the run that set the row aside", required=True),
+        column("quarantine_id", String(), "hash of data set, source, key and content", required=True),
+        column("row_id", BigInteger(), "the row in source", required=True),
+        column("home", String(), "the contract, project or invoice a run finds the row by", required=True),
+        column("entity", String(), "data set", required=True),
+        column("key", String(), required=True),
+        column("contract_id", String()),
+        column("client", String()),
+        column("reasons", String(), "every reason, sorted, comma-separated", required=True),
+        column("detail", String()),
+        column("source", String(), required=True),
+        column("raw", String(), "JSON: the row's cells", required=True),
+        column("seconds", BigInteger()),
+        column("state", String(), "open, waived; in history also resolved or superseded", required=True),
+        column("waived_by", String()),
+        column("waived_reason", String()),
+    )
+
+
+QUARANTINE: Final = table(
+    "audit",
+    "quarantine",
+    "One row per version of a row set aside.",
+    *quarantine_columns(),
+)
+
+QUARANTINE_OPEN: Final = table(
+    "audit",
+    "quarantine_open",
+    "One row per row set aside now, equal to the newest version in audit.quarantine.",
+    *quarantine_columns(),
+)
+
+LOG_COUNT_OPEN: Final = table(
+    "audit",
+    "log_count_open",
+    "One row per project id: where its live time logs ended up, in logs and seconds, as of the newest run.",
+    column("project_id", String(), "empty for logs that name none", required=True),
+    column("logs_received", BigInteger(), required=True),
+    column("logs_eligible", BigInteger(), required=True),
+    column("logs_quarantined", BigInteger(), required=True),
+    column("logs_excluded", BigInteger(), required=True),
+    column("logs_out_of_term", BigInteger(), required=True),
+)
+
+WRITE_OFF: Final = table(
+    "audit",
+    "write_off",
+    "One row per decision to accept a leakage finding, or to take that back.",
+    column("write_off_id", BigInteger(), required=True),
+    column("decided_at", DateTime(), "UTC", required=True),
+    column("finding_id", String(), required=True),
+    column("contract_id", String(), required=True),
+    column("accepted_amount", MONEY, "NULL: taken back"),
+    column("decided_by", String(), required=True),
+    column("reason", String(), required=True),
+)
+
+WAIVER: Final = table(
+    "audit",
+    "waiver",
+    "One row per decision that a row in quarantine stays out.",
+    column("waiver_id", BigInteger(), required=True),
+    column("decided_at", DateTime(), "UTC", required=True),
+    column("quarantine_id", String(), required=True),
+    column("decided_by", String(), required=True),
+    column("reason", String(), required=True),
+)

@@ -1,0 +1,132 @@
+"""Name, order, freeze and materialise the SQL views in sql/.
+
+A file's path is its view's name: sql/staging/time_logs.sql is staging.time_logs.
+A folder whose name ends in _rules also gets a view named all_rules, the union of its files.
+Every view in the folder work describes a temporary table of the same name: a run fills it once from the view, and
+later views read it as temp.<name>. Planning forty views on top of each other costs more than running them.
+
+Only migrations and tests read sql/. A running job reads the views of the migrated database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from graphlib import TopologicalSorter
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from alembic.script import ScriptDirectory
+
+WORK = "work"
+
+
+def packaged(name: str) -> Path:
+    """Return the folder sql or migrations: beside the package in a checkout, inside it in an installed wheel."""
+    inside = Path(__file__).parent / name
+    return inside if inside.is_dir() else Path(__file__).parent.parent / name
+
+
+def load(root: Path | None = None) -> dict[str, str]:
+    """Return every view as {name: select}, each after the views it reads."""
+    root = root or packaged("sql")
+    views = {f"{path.parent.name}.{path.stem}": path.read_text("utf-8") for path in sorted(root.glob("*/*.sql"))}
+    for folder in sorted(root.glob("*_rules")):
+        rules = [name for name in views if name.startswith(f"{folder.name}.")]
+        views[f"{folder.name}.all_rules"] = union_of(rules)
+    return in_order(views)
+
+
+def union_of(names: list[str]) -> str:
+    """Return a select of every row of these views, each row naming its view as rule_name."""
+    selects = [f"select '{name.split('.')[1]}' as rule_name, * from {name}\n" for name in names]
+    return "-- Every row of every rule in this folder.\n" + "union all by name\n".join(selects)
+
+
+def in_order(views: Mapping[str, str]) -> dict[str, str]:
+    """Return the same views, each after the views it reads."""
+    graph = {name: reads(sql) & views.keys() for name, sql in views.items()}
+    return {name: views[name] for name in TopologicalSorter(graph).static_order()}
+
+
+def reads(sql: str) -> set[str]:
+    """Return the schema-qualified names a select reads from; temp.log is work.log."""
+    # DuckDB prints a stored view with some names quoted, and may spell out the schema of temporary tables.
+    plain = re.sub(r"--.*", "", sql).replace('"', "").replace("temp.main.", "temp.")
+    names = re.findall(r"\b(?:from|join)\s+(\w+\.\w+)", plain, re.IGNORECASE)
+    return {re.sub(r"^temp\.", f"{WORK}.", name) for name in names}
+
+
+def header(sql: str) -> str:
+    """Return a view's leading comment as one line."""
+    lines = takewhile(lambda line: line.startswith("--"), sql.splitlines())
+    return " ".join(line.removeprefix("--").strip() for line in lines)
+
+
+def ddl(views: Mapping[str, str | None]) -> Iterator[str]:
+    """Yield the statements that leave a database with these views; None drops one."""
+    for name in views:
+        yield f"drop view if exists {name}"
+    for name, sql in in_order({name: sql for name, sql in views.items() if sql is not None}).items():
+        yield f"create view {name} as\n{sql}"
+        # DuckDB strips comments from stored views, and BI tools show COMMENT ON text.
+        text = header(sql).replace("'", "''")
+        yield f"comment on view {name} is '{text}'"
+        if name.startswith(f"{WORK}."):
+            yield from work_table(name)
+
+
+def work_table(name: str) -> Iterator[str]:
+    """Yield the statements that make the empty temporary table of a view in work."""
+    table = name.removeprefix(f"{WORK}.")
+    yield f"drop table if exists temp.{table}"
+    yield f"create temp table {table} as from {name} limit 0"
+
+
+def work_order(connection: Connection) -> list[str]:
+    """Return the names of the work tables of this database, each after those it reads."""
+    names = in_order(stored_text(connection))
+    return [name.removeprefix(f"{WORK}.") for name in names if name.startswith(f"{WORK}.")]
+
+
+def create_work_tables(connection: Connection) -> None:
+    """Create the temporary table of every stored view in work.
+
+    Temporary tables belong to the connection: nothing of them reaches the database file.
+    """
+    for name in work_order(connection):
+        for statement in work_table(f"{WORK}.{name}"):
+            connection.exec_driver_sql(statement)
+
+
+def stored_text(connection: Connection) -> dict[str, str]:
+    """Return the text of every view as the database holds it, by name."""
+    rows = connection.exec_driver_sql(
+        "select schema_name || '.' || view_name, sql from duckdb_views() where not internal order by all",
+    )
+    return {name: sql for name, sql in rows.fetchall() if not name.startswith(("main.", "temp."))}
+
+
+def digest(connection: Connection) -> str:
+    """Return the md5 of the text of every view in the database: the rules that compute a run."""
+    text = "\n".join(f"{name}\n{sql}" for name, sql in sorted(stored_text(connection).items()))
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def frozen(scripts: ScriptDirectory) -> dict[str, str]:
+    """Return the view text the migrations leave behind at head."""
+    views: dict[str, str | None] = {}
+    for revision in reversed(list(scripts.walk_revisions())):
+        views |= getattr(revision.module, "VIEWS", {})
+    return {name: sql for name, sql in views.items() if sql is not None}
+
+
+def changes(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the views that turn old into new; None drops one."""
+    return {name: new.get(name) for name in {**new, **old} if new.get(name) != old.get(name)}

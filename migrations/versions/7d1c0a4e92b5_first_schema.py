@@ -1,0 +1,4067 @@
+"""The first schema: tables in source and audit, and the views that compute everything from them.
+
+Revision ID: 7d1c0a4e92b5
+Revises:
+"""
+
+from alembic import op
+
+revision = "7d1c0a4e92b5"
+down_revision = None
+
+SCHEMAS = (
+    "source",
+    "audit",
+    "staging",
+    "quarantine_rules",
+    "reference_rules",
+    "coverage_rules",
+    "matching",
+    "pricing",
+    "billing",
+    "finding_rules",
+    "work",
+    "reconcile",
+    "report",
+)
+
+TABLES = (
+    """\
+CREATE TABLE audit.finding (
+    run_id BIGINT NOT NULL,
+    opened_run_id BIGINT NOT NULL,
+    finding_id VARCHAR NOT NULL,
+    contract_id VARCHAR NOT NULL,
+    client VARCHAR,
+    currency VARCHAR,
+    side VARCHAR NOT NULL,
+    class VARCHAR NOT NULL,
+    about VARCHAR NOT NULL,
+    time_log_id VARCHAR,
+    project_id VARCHAR,
+    person VARCHAR,
+    role VARCHAR,
+    task VARCHAR,
+    worked_on DATE,
+    seconds BIGINT,
+    hourly_rate NUMERIC(18, 4),
+    expected_amount NUMERIC(18, 4),
+    billed_amount NUMERIC(18, 4),
+    amount NUMERIC(18, 4),
+    invoice_ids VARCHAR,
+    due_on DATE,
+    state VARCHAR NOT NULL
+)""",
+    """\
+CREATE TABLE audit.finding_open (
+    run_id BIGINT NOT NULL,
+    opened_run_id BIGINT NOT NULL,
+    finding_id VARCHAR NOT NULL,
+    contract_id VARCHAR NOT NULL,
+    client VARCHAR,
+    currency VARCHAR,
+    side VARCHAR NOT NULL,
+    class VARCHAR NOT NULL,
+    about VARCHAR NOT NULL,
+    time_log_id VARCHAR,
+    project_id VARCHAR,
+    person VARCHAR,
+    role VARCHAR,
+    task VARCHAR,
+    worked_on DATE,
+    seconds BIGINT,
+    hourly_rate NUMERIC(18, 4),
+    expected_amount NUMERIC(18, 4),
+    billed_amount NUMERIC(18, 4),
+    amount NUMERIC(18, 4),
+    invoice_ids VARCHAR,
+    due_on DATE
+)""",
+    """\
+CREATE TABLE audit.log_count_open (
+    project_id VARCHAR NOT NULL,
+    logs_received BIGINT NOT NULL,
+    logs_eligible BIGINT NOT NULL,
+    logs_quarantined BIGINT NOT NULL,
+    logs_excluded BIGINT NOT NULL,
+    logs_out_of_term BIGINT NOT NULL
+)""",
+    """\
+CREATE TABLE audit.position (
+    run_id BIGINT NOT NULL,
+    contract_id VARCHAR NOT NULL,
+    client VARCHAR,
+    currency VARCHAR,
+    billing_model VARCHAR NOT NULL,
+    expected_amount NUMERIC(18, 4) NOT NULL,
+    billed_amount NUMERIC(18, 4) NOT NULL,
+    leakage_amount NUMERIC(18, 4) NOT NULL,
+    written_off_amount NUMERIC(18, 4) NOT NULL,
+    overbilled_amount NUMERIC(18, 4) NOT NULL,
+    exposure_amount NUMERIC(18, 4) NOT NULL,
+    pending_amount NUMERIC(18, 4) NOT NULL,
+    noise_amount NUMERIC(18, 4) NOT NULL,
+    other_billed_amount NUMERIC(18, 4) NOT NULL,
+    unbilled_hours NUMERIC(18, 4) NOT NULL,
+    quarantined_hours NUMERIC(18, 4) NOT NULL,
+    quarantined_line_count BIGINT NOT NULL,
+    threshold_amount NUMERIC(18, 4) NOT NULL,
+    is_flagged BOOLEAN NOT NULL,
+    severity VARCHAR NOT NULL,
+    oldest_leakage_on DATE,
+    state VARCHAR NOT NULL
+)""",
+    """\
+CREATE TABLE audit.position_open (
+    run_id BIGINT NOT NULL,
+    contract_id VARCHAR NOT NULL,
+    client VARCHAR,
+    currency VARCHAR,
+    billing_model VARCHAR NOT NULL,
+    expected_amount NUMERIC(18, 4) NOT NULL,
+    billed_amount NUMERIC(18, 4) NOT NULL,
+    leakage_amount NUMERIC(18, 4) NOT NULL,
+    written_off_amount NUMERIC(18, 4) NOT NULL,
+    overbilled_amount NUMERIC(18, 4) NOT NULL,
+    exposure_amount NUMERIC(18, 4) NOT NULL,
+    pending_amount NUMERIC(18, 4) NOT NULL,
+    noise_amount NUMERIC(18, 4) NOT NULL,
+    other_billed_amount NUMERIC(18, 4) NOT NULL,
+    unbilled_hours NUMERIC(18, 4) NOT NULL,
+    quarantined_hours NUMERIC(18, 4) NOT NULL,
+    quarantined_line_count BIGINT NOT NULL,
+    threshold_amount NUMERIC(18, 4) NOT NULL,
+    is_flagged BOOLEAN NOT NULL,
+    severity VARCHAR NOT NULL,
+    oldest_leakage_on DATE
+)""",
+    """\
+CREATE TABLE audit.quarantine (
+    run_id BIGINT NOT NULL,
+    opened_run_id BIGINT NOT NULL,
+    quarantine_id VARCHAR NOT NULL,
+    row_id BIGINT NOT NULL,
+    home VARCHAR NOT NULL,
+    entity VARCHAR NOT NULL,
+    key VARCHAR NOT NULL,
+    contract_id VARCHAR,
+    client VARCHAR,
+    reasons VARCHAR NOT NULL,
+    detail VARCHAR,
+    source VARCHAR NOT NULL,
+    raw VARCHAR NOT NULL,
+    seconds BIGINT,
+    state VARCHAR NOT NULL,
+    waived_by VARCHAR,
+    waived_reason VARCHAR
+)""",
+    """\
+CREATE TABLE audit.quarantine_open (
+    run_id BIGINT NOT NULL,
+    opened_run_id BIGINT NOT NULL,
+    quarantine_id VARCHAR NOT NULL,
+    row_id BIGINT NOT NULL,
+    home VARCHAR NOT NULL,
+    entity VARCHAR NOT NULL,
+    key VARCHAR NOT NULL,
+    contract_id VARCHAR,
+    client VARCHAR,
+    reasons VARCHAR NOT NULL,
+    detail VARCHAR,
+    source VARCHAR NOT NULL,
+    raw VARCHAR NOT NULL,
+    seconds BIGINT,
+    state VARCHAR NOT NULL,
+    waived_by VARCHAR,
+    waived_reason VARCHAR
+)""",
+    """\
+CREATE TABLE audit.run (
+    run_id BIGINT NOT NULL,
+    as_of DATE NOT NULL,
+    started_at TIMESTAMP WITHOUT TIME ZONE NOT NULL,
+    finished_at TIMESTAMP WITHOUT TIME ZONE NOT NULL,
+    status VARCHAR NOT NULL,
+    error VARCHAR,
+    duration_ms BIGINT NOT NULL,
+    logs_received BIGINT,
+    logs_eligible BIGINT,
+    logs_quarantined BIGINT,
+    logs_excluded BIGINT,
+    logs_out_of_term BIGINT,
+    findings_opened BIGINT,
+    findings_changed BIGINT,
+    findings_closed BIGINT,
+    rules_digest VARCHAR,
+    settings VARCHAR
+)""",
+    """\
+CREATE TABLE audit.waiver (
+    waiver_id BIGINT NOT NULL,
+    decided_at TIMESTAMP WITHOUT TIME ZONE NOT NULL,
+    quarantine_id VARCHAR NOT NULL,
+    decided_by VARCHAR NOT NULL,
+    reason VARCHAR NOT NULL
+)""",
+    """\
+CREATE TABLE audit.write_off (
+    write_off_id BIGINT NOT NULL,
+    decided_at TIMESTAMP WITHOUT TIME ZONE NOT NULL,
+    finding_id VARCHAR NOT NULL,
+    contract_id VARCHAR NOT NULL,
+    accepted_amount NUMERIC(18, 4),
+    decided_by VARCHAR NOT NULL,
+    reason VARCHAR NOT NULL
+)""",
+    """\
+CREATE TABLE source.change (
+    load_id BIGINT,
+    kind VARCHAR NOT NULL,
+    id VARCHAR NOT NULL
+)""",
+    """\
+CREATE TABLE source.conflict (
+    dataset VARCHAR NOT NULL,
+    key VARCHAR NOT NULL,
+    row_id BIGINT NOT NULL
+)""",
+    """\
+CREATE TABLE source.contracts (
+    row_id BIGINT NOT NULL,
+    source VARCHAR NOT NULL,
+    started_load_id BIGINT NOT NULL,
+    ended_load_id BIGINT,
+    ended_by VARCHAR,
+    odd_cells VARCHAR,
+    raw VARCHAR,
+    digest BIGINT NOT NULL,
+    contract_id VARCHAR,
+    client VARCHAR,
+    currency VARCHAR,
+    billing_model VARCHAR,
+    starts_on DATE,
+    ends_on DATE,
+    rounding_minutes BIGINT,
+    rounding_mode VARCHAR,
+    rounding_unit VARCHAR,
+    minimum_minutes BIGINT,
+    overtime_after_minutes BIGINT,
+    overtime_multiplier NUMERIC(9, 4),
+    weekend_multiplier NUMERIC(9, 4),
+    prepaid_minutes BIGINT,
+    prepaid_period VARCHAR,
+    cap_minutes BIGINT,
+    cap_amount NUMERIC(18, 4),
+    cap_period VARCHAR,
+    discount_percent NUMERIC(9, 4),
+    grace_days BIGINT,
+    grace_from VARCHAR,
+    threshold_amount NUMERIC(18, 4)
+)""",
+    """\
+CREATE TABLE source.invoice_lines (
+    row_id BIGINT NOT NULL,
+    source VARCHAR NOT NULL,
+    started_load_id BIGINT NOT NULL,
+    ended_load_id BIGINT,
+    ended_by VARCHAR,
+    odd_cells VARCHAR,
+    raw VARCHAR,
+    digest BIGINT NOT NULL,
+    invoice_id VARCHAR,
+    line_no BIGINT,
+    kind VARCHAR,
+    time_log_id VARCHAR,
+    project_id VARCHAR,
+    person VARCHAR,
+    role VARCHAR,
+    task VARCHAR,
+    period_start DATE,
+    period_end DATE,
+    seconds BIGINT,
+    net_amount NUMERIC(18, 4)
+)""",
+    """\
+CREATE TABLE source.invoices (
+    row_id BIGINT NOT NULL,
+    source VARCHAR NOT NULL,
+    started_load_id BIGINT NOT NULL,
+    ended_load_id BIGINT,
+    ended_by VARCHAR,
+    odd_cells VARCHAR,
+    raw VARCHAR,
+    digest BIGINT NOT NULL,
+    invoice_id VARCHAR,
+    contract_id VARCHAR,
+    currency VARCHAR,
+    issued_on DATE,
+    status VARCHAR
+)""",
+    """\
+CREATE TABLE source.load (
+    load_id BIGINT NOT NULL,
+    loaded_at TIMESTAMP WITHOUT TIME ZONE NOT NULL,
+    source VARCHAR NOT NULL,
+    format VARCHAR NOT NULL,
+    is_complete BOOLEAN NOT NULL,
+    covers_from DATE,
+    covers_to DATE,
+    counts VARCHAR NOT NULL
+)""",
+    """\
+CREATE TABLE source.projects (
+    row_id BIGINT NOT NULL,
+    source VARCHAR NOT NULL,
+    started_load_id BIGINT NOT NULL,
+    ended_load_id BIGINT,
+    ended_by VARCHAR,
+    odd_cells VARCHAR,
+    raw VARCHAR,
+    digest BIGINT NOT NULL,
+    project_id VARCHAR,
+    contract_id VARCHAR,
+    name VARCHAR,
+    is_billable BOOLEAN
+)""",
+    """\
+CREATE TABLE source.rates (
+    row_id BIGINT NOT NULL,
+    source VARCHAR NOT NULL,
+    started_load_id BIGINT NOT NULL,
+    ended_load_id BIGINT,
+    ended_by VARCHAR,
+    odd_cells VARCHAR,
+    raw VARCHAR,
+    digest BIGINT NOT NULL,
+    contract_id VARCHAR,
+    project_id VARCHAR,
+    person VARCHAR,
+    role VARCHAR,
+    task VARCHAR,
+    hourly_rate NUMERIC(18, 4),
+    valid_from DATE,
+    valid_to DATE
+)""",
+    """\
+CREATE TABLE source.time_logs (
+    row_id BIGINT NOT NULL,
+    source VARCHAR NOT NULL,
+    started_load_id BIGINT NOT NULL,
+    ended_load_id BIGINT,
+    ended_by VARCHAR,
+    odd_cells VARCHAR,
+    raw VARCHAR,
+    digest BIGINT NOT NULL,
+    time_log_id VARCHAR,
+    project_id VARCHAR,
+    person VARCHAR,
+    role VARCHAR,
+    task VARCHAR,
+    worked_on DATE,
+    seconds BIGINT,
+    is_billable BOOLEAN,
+    is_approved BOOLEAN,
+    entered_at TIMESTAMP WITHOUT TIME ZONE,
+    note VARCHAR
+)""",
+)
+
+COMMENTS = (
+    """COMMENT ON TABLE audit.finding IS 'One row per version of a finding: opened, changed or closed by a run.'""",
+    """COMMENT ON TABLE audit.finding_open IS 'One row per open finding, equal to the newest version in audit.finding.'""",
+    """COMMENT ON TABLE audit.log_count_open IS 'One row per project id: where its live time logs ended up, in logs and seconds, as of the newest run.'""",
+    """COMMENT ON TABLE audit.position IS 'One row per version of a contract''s position.'""",
+    """COMMENT ON TABLE audit.position_open IS 'One row per contract, equal to the newest version in audit.position.'""",
+    """COMMENT ON TABLE audit.quarantine IS 'One row per version of a row set aside.'""",
+    """COMMENT ON TABLE audit.quarantine_open IS 'One row per row set aside now, equal to the newest version in audit.quarantine.'""",
+    """COMMENT ON TABLE audit.run IS 'One row per run, also those that halted.'""",
+    """COMMENT ON TABLE audit.waiver IS 'One row per decision that a row in quarantine stays out.'""",
+    """COMMENT ON TABLE audit.write_off IS 'One row per decision to accept a leakage finding, or to take that back.'""",
+    """COMMENT ON TABLE source.change IS 'One row per contract, project or invoice that something touched and no run has looked at yet.'""",
+    """COMMENT ON TABLE source.conflict IS 'One row per live row that shares its key with another live row of other content.'""",
+    """COMMENT ON TABLE source.contracts IS 'One row per received version of a contract.'""",
+    """COMMENT ON TABLE source.invoice_lines IS 'One row per received version of an invoice line.'""",
+    """COMMENT ON TABLE source.invoices IS 'One row per received version of an invoice.'""",
+    """COMMENT ON TABLE source.load IS 'One row per load: a file, a folder, an export or a cycle of the simulator.'""",
+    """COMMENT ON TABLE source.projects IS 'One row per received version of a project under a contract.'""",
+    """COMMENT ON TABLE source.rates IS 'One row per received version of an hourly rate.'""",
+    """COMMENT ON TABLE source.time_logs IS 'One row per received version of a time log.'""",
+    """COMMENT ON COLUMN audit.finding.run_id IS 'the run that wrote this version'""",
+    """COMMENT ON COLUMN audit.finding.opened_run_id IS 'the run that opened the finding'""",
+    """COMMENT ON COLUMN audit.finding.finding_id IS 'hash of contract, class and about'""",
+    """COMMENT ON COLUMN audit.finding.due_on IS 'when a not_due finding becomes leakage'""",
+    """COMMENT ON COLUMN audit.finding.state IS 'open or closed'""",
+    """COMMENT ON COLUMN audit.finding_open.run_id IS 'the run that wrote this version'""",
+    """COMMENT ON COLUMN audit.finding_open.opened_run_id IS 'the run that opened the finding'""",
+    """COMMENT ON COLUMN audit.finding_open.finding_id IS 'hash of contract, class and about'""",
+    """COMMENT ON COLUMN audit.finding_open.due_on IS 'when a not_due finding becomes leakage'""",
+    """COMMENT ON COLUMN audit.log_count_open.project_id IS 'empty for logs that name none'""",
+    """COMMENT ON COLUMN audit.position.run_id IS 'the run that wrote this version'""",
+    """COMMENT ON COLUMN audit.position.severity IS 'critical, watch or ok'""",
+    """COMMENT ON COLUMN audit.position.state IS 'open, or closed when the contract is gone'""",
+    """COMMENT ON COLUMN audit.position_open.run_id IS 'the run that wrote this version'""",
+    """COMMENT ON COLUMN audit.position_open.severity IS 'critical, watch or ok'""",
+    """COMMENT ON COLUMN audit.quarantine.run_id IS 'the run that wrote this version'""",
+    """COMMENT ON COLUMN audit.quarantine.opened_run_id IS 'the run that set the row aside'""",
+    """COMMENT ON COLUMN audit.quarantine.quarantine_id IS 'hash of data set, source, key and content'""",
+    """COMMENT ON COLUMN audit.quarantine.row_id IS 'the row in source'""",
+    """COMMENT ON COLUMN audit.quarantine.home IS 'the contract, project or invoice a run finds the row by'""",
+    """COMMENT ON COLUMN audit.quarantine.entity IS 'data set'""",
+    """COMMENT ON COLUMN audit.quarantine.reasons IS 'every reason, sorted, comma-separated'""",
+    """COMMENT ON COLUMN audit.quarantine.raw IS 'JSON: the row''s cells'""",
+    """COMMENT ON COLUMN audit.quarantine.state IS 'open, waived; in history also resolved or superseded'""",
+    """COMMENT ON COLUMN audit.quarantine_open.run_id IS 'the run that wrote this version'""",
+    """COMMENT ON COLUMN audit.quarantine_open.opened_run_id IS 'the run that set the row aside'""",
+    """COMMENT ON COLUMN audit.quarantine_open.quarantine_id IS 'hash of data set, source, key and content'""",
+    """COMMENT ON COLUMN audit.quarantine_open.row_id IS 'the row in source'""",
+    """COMMENT ON COLUMN audit.quarantine_open.home IS 'the contract, project or invoice a run finds the row by'""",
+    """COMMENT ON COLUMN audit.quarantine_open.entity IS 'data set'""",
+    """COMMENT ON COLUMN audit.quarantine_open.reasons IS 'every reason, sorted, comma-separated'""",
+    """COMMENT ON COLUMN audit.quarantine_open.raw IS 'JSON: the row''s cells'""",
+    """COMMENT ON COLUMN audit.quarantine_open.state IS 'open, waived; in history also resolved or superseded'""",
+    """COMMENT ON COLUMN audit.run.started_at IS 'UTC'""",
+    """COMMENT ON COLUMN audit.run.finished_at IS 'UTC'""",
+    """COMMENT ON COLUMN audit.run.status IS 'ok or halted'""",
+    """COMMENT ON COLUMN audit.run.rules_digest IS 'md5 of the views that computed the run'""",
+    """COMMENT ON COLUMN audit.run.settings IS 'JSON: the settings that change results'""",
+    """COMMENT ON COLUMN audit.waiver.decided_at IS 'UTC'""",
+    """COMMENT ON COLUMN audit.write_off.decided_at IS 'UTC'""",
+    """COMMENT ON COLUMN audit.write_off.accepted_amount IS 'NULL: taken back'""",
+    """COMMENT ON COLUMN source.change.load_id IS 'NULL: a person''s decision (write-off, waiver)'""",
+    """COMMENT ON COLUMN source.change.kind IS 'contract, project or invoice'""",
+    """COMMENT ON COLUMN source.change.id IS 'its id; empty for rows that name none'""",
+    """COMMENT ON COLUMN source.contracts.started_load_id IS 'the load that brought this version'""",
+    """COMMENT ON COLUMN source.contracts.ended_load_id IS 'the load that ended it; NULL = live'""",
+    """COMMENT ON COLUMN source.contracts.ended_by IS 'superseded or withdrawn'""",
+    """COMMENT ON COLUMN source.contracts.odd_cells IS 'JSON: trimmed text of the cells that could not be read'""",
+    """COMMENT ON COLUMN source.contracts.raw IS 'JSON: the cells as given, where the columns do not say it all'""",
+    """COMMENT ON COLUMN source.contracts.digest IS 'hash of the cells, so that an edit behind ABR''s back shows'""",
+    """COMMENT ON COLUMN source.invoice_lines.started_load_id IS 'the load that brought this version'""",
+    """COMMENT ON COLUMN source.invoice_lines.ended_load_id IS 'the load that ended it; NULL = live'""",
+    """COMMENT ON COLUMN source.invoice_lines.ended_by IS 'superseded or withdrawn'""",
+    """COMMENT ON COLUMN source.invoice_lines.odd_cells IS 'JSON: trimmed text of the cells that could not be read'""",
+    """COMMENT ON COLUMN source.invoice_lines.raw IS 'JSON: the cells as given, where the columns do not say it all'""",
+    """COMMENT ON COLUMN source.invoice_lines.digest IS 'hash of the cells, so that an edit behind ABR''s back shows'""",
+    """COMMENT ON COLUMN source.invoices.started_load_id IS 'the load that brought this version'""",
+    """COMMENT ON COLUMN source.invoices.ended_load_id IS 'the load that ended it; NULL = live'""",
+    """COMMENT ON COLUMN source.invoices.ended_by IS 'superseded or withdrawn'""",
+    """COMMENT ON COLUMN source.invoices.odd_cells IS 'JSON: trimmed text of the cells that could not be read'""",
+    """COMMENT ON COLUMN source.invoices.raw IS 'JSON: the cells as given, where the columns do not say it all'""",
+    """COMMENT ON COLUMN source.invoices.digest IS 'hash of the cells, so that an edit behind ABR''s back shows'""",
+    """COMMENT ON COLUMN source.load.loaded_at IS 'UTC'""",
+    """COMMENT ON COLUMN source.load.source IS 'name of the source, never a path'""",
+    """COMMENT ON COLUMN source.load.is_complete IS 'the load declared its data sets whole'""",
+    """COMMENT ON COLUMN source.load.covers_from IS 'first day the load was complete for'""",
+    """COMMENT ON COLUMN source.load.counts IS 'JSON: rows read, new, superseded, unchanged, withdrawn by data set'""",
+    """COMMENT ON COLUMN source.projects.started_load_id IS 'the load that brought this version'""",
+    """COMMENT ON COLUMN source.projects.ended_load_id IS 'the load that ended it; NULL = live'""",
+    """COMMENT ON COLUMN source.projects.ended_by IS 'superseded or withdrawn'""",
+    """COMMENT ON COLUMN source.projects.odd_cells IS 'JSON: trimmed text of the cells that could not be read'""",
+    """COMMENT ON COLUMN source.projects.raw IS 'JSON: the cells as given, where the columns do not say it all'""",
+    """COMMENT ON COLUMN source.projects.digest IS 'hash of the cells, so that an edit behind ABR''s back shows'""",
+    """COMMENT ON COLUMN source.rates.started_load_id IS 'the load that brought this version'""",
+    """COMMENT ON COLUMN source.rates.ended_load_id IS 'the load that ended it; NULL = live'""",
+    """COMMENT ON COLUMN source.rates.ended_by IS 'superseded or withdrawn'""",
+    """COMMENT ON COLUMN source.rates.odd_cells IS 'JSON: trimmed text of the cells that could not be read'""",
+    """COMMENT ON COLUMN source.rates.raw IS 'JSON: the cells as given, where the columns do not say it all'""",
+    """COMMENT ON COLUMN source.rates.digest IS 'hash of the cells, so that an edit behind ABR''s back shows'""",
+    """COMMENT ON COLUMN source.time_logs.started_load_id IS 'the load that brought this version'""",
+    """COMMENT ON COLUMN source.time_logs.ended_load_id IS 'the load that ended it; NULL = live'""",
+    """COMMENT ON COLUMN source.time_logs.ended_by IS 'superseded or withdrawn'""",
+    """COMMENT ON COLUMN source.time_logs.odd_cells IS 'JSON: trimmed text of the cells that could not be read'""",
+    """COMMENT ON COLUMN source.time_logs.raw IS 'JSON: the cells as given, where the columns do not say it all'""",
+    """COMMENT ON COLUMN source.time_logs.digest IS 'hash of the cells, so that an edit behind ABR''s back shows'""",
+    """COMMENT ON COLUMN source.time_logs.entered_at IS 'UTC'""",
+)
+
+VIEWS = {
+    "work.cycle": """\
+-- The one row that says for which date a run computes; the cycle writes it, so that no view asks the clock.
+select null::date as as_of
+where false
+""",
+    "work.currency": """\
+-- One row per currency of ISO 4217 (currency) with its minor unit: decimals, how many minor units make one (minor_factor),
+-- one minor unit as an amount (minor_unit), and how many ten-thousandths that is (minor_step).
+-- Codes without a minor unit (gold, testing) are left out: nobody bills in them. Codes withdrawn since 2023 (ANG, BGN,
+-- HRK) stay in, because contracts and invoices of those years name them.
+with
+
+codes as (
+
+    select
+        unnest(
+            [
+                'BIF', 'CLP', 'DJF', 'GNF', 'ISK', 'JPY', 'KMF', 'KRW', 'PYG', 'RWF', 'UGX', 'UYI', 'VND', 'VUV',
+                'XAF', 'XOF', 'XPF'
+            ]
+        ) as currency,
+        0 as decimals
+    union all by name
+    select
+        unnest(
+            [
+                'AED', 'AFN', 'ALL', 'AMD', 'ANG', 'AOA', 'ARS', 'AUD', 'AWG', 'AZN', 'BAM', 'BBD', 'BDT', 'BGN', 'BMD', 'BND',
+                'BOB', 'BOV', 'BRL', 'BSD', 'BTN', 'BWP', 'BYN', 'BZD', 'CAD', 'CDF', 'CHE', 'CHF', 'CHW', 'CNY',
+                'COP', 'COU', 'CRC', 'CUP', 'CVE', 'CZK', 'DKK', 'DOP', 'DZD', 'EGP', 'ERN', 'ETB', 'EUR', 'FJD',
+                'FKP', 'GBP', 'GEL', 'GHS', 'GIP', 'GMD', 'GTQ', 'GYD', 'HKD', 'HNL', 'HRK', 'HTG', 'HUF', 'IDR', 'ILS',
+                'INR', 'IRR', 'JMD', 'KES', 'KGS', 'KHR', 'KPW', 'KYD', 'KZT', 'LAK', 'LBP', 'LKR', 'LRD', 'LSL',
+                'MAD', 'MDL', 'MGA', 'MKD', 'MMK', 'MNT', 'MOP', 'MRU', 'MUR', 'MVR', 'MWK', 'MXN', 'MXV', 'MYR',
+                'MZN', 'NAD', 'NGN', 'NIO', 'NOK', 'NPR', 'NZD', 'PAB', 'PEN', 'PGK', 'PHP', 'PKR', 'PLN', 'QAR',
+                'RON', 'RSD', 'RUB', 'SAR', 'SBD', 'SCR', 'SDG', 'SEK', 'SGD', 'SHP', 'SLE', 'SOS', 'SRD', 'SSP',
+                'STN', 'SVC', 'SYP', 'SZL', 'THB', 'TJS', 'TMT', 'TOP', 'TRY', 'TTD', 'TWD', 'TZS', 'UAH', 'USD',
+                'USN', 'UYU', 'UZS', 'VED', 'VES', 'WST', 'XAD', 'XCD', 'XCG', 'YER', 'ZAR', 'ZMW', 'ZWG'
+            ]
+        ) as currency,
+        2 as decimals
+    union all by name
+    select
+        unnest(
+            [
+                'BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND'
+            ]
+        ) as currency,
+        3 as decimals
+    union all by name
+    select
+        unnest(
+            [
+                'CLF', 'UYW'
+            ]
+        ) as currency,
+        4 as decimals
+
+)
+
+select
+    currency,
+    decimals,
+    (10 ^ decimals)::integer as minor_factor,
+    (10 ^ (4 - decimals))::integer as minor_step,
+    case decimals when 0 then 1 when 2 then 0.01 when 3 then 0.001 else 0.0001 end::decimal(5, 4) as minor_unit
+from codes
+""",
+    "reconcile.last_run": """\
+-- The newest run that was not halted: one row, or none before the first run.
+select
+    max(run_id) as run_id,
+    arg_max(as_of, run_id) as as_of
+from audit.run
+where status = 'ok'
+having max(run_id) is not null
+""",
+    "reconcile.superseded_row": """\
+-- One row per source row that a newer version of the same key replaced (dataset, row_id).
+select
+    'contracts' as dataset,
+    row_id
+from source.contracts
+where ended_by = 'superseded'
+union all by name
+select
+    'projects' as dataset,
+    row_id
+from source.projects
+where ended_by = 'superseded'
+union all by name
+select
+    'rates' as dataset,
+    row_id
+from source.rates
+where ended_by = 'superseded'
+union all by name
+select
+    'time_logs' as dataset,
+    row_id
+from source.time_logs
+where ended_by = 'superseded'
+union all by name
+select
+    'invoices' as dataset,
+    row_id
+from source.invoices
+where ended_by = 'superseded'
+union all by name
+select
+    'invoice_lines' as dataset,
+    row_id
+from source.invoice_lines
+where ended_by = 'superseded'
+""",
+    "report.contract_position_history": """\
+-- One row per contract and version of its position (contract_id, valid_from_run_id). A version holds from the run that
+-- wrote it to the run before valid_to_run_id; valid_to_run_id is NULL for the current one.
+with
+
+versions as (
+
+    select
+        position.*,
+        lead(position.run_id) over (partition by position.contract_id order by position.run_id) as valid_to_run_id
+    from audit.position
+
+)
+
+select
+    versions.contract_id,
+    versions.client,
+    versions.currency,
+    versions.billing_model,
+    versions.expected_amount,
+    versions.billed_amount,
+    versions.leakage_amount,
+    versions.written_off_amount,
+    versions.overbilled_amount,
+    versions.exposure_amount,
+    versions.pending_amount,
+    versions.noise_amount,
+    versions.other_billed_amount,
+    versions.unbilled_hours,
+    versions.quarantined_hours,
+    versions.quarantined_line_count,
+    versions.threshold_amount,
+    versions.is_flagged,
+    versions.severity,
+    versions.oldest_leakage_on,
+    run.as_of,
+    versions.run_id,
+    versions.run_id as valid_from_run_id,
+    versions.valid_to_run_id,
+    run.finished_at as valid_from_at,
+    next_run.finished_at as valid_to_at
+from versions
+inner join audit.run on versions.run_id = run.run_id
+left join audit.run as next_run on versions.valid_to_run_id = next_run.run_id
+where versions.state = 'open'
+""",
+    "report.finding": """\
+-- One row per open finding (finding_id). The amount is on the side the row names; sides never offset one another.
+-- seconds are those the amount is for: unbilled or missing ones, billed ones for a wrong rate.
+select
+    finding_open.finding_id,
+    finding_open.contract_id,
+    finding_open.client,
+    finding_open.currency,
+    finding_open.side,
+    finding_open.class,
+    finding_open.about,
+    finding_open.time_log_id,
+    finding_open.project_id,
+    finding_open.person,
+    finding_open.role,
+    finding_open.task,
+    finding_open.worked_on,
+    finding_open.seconds,
+    finding_open.hourly_rate,
+    finding_open.expected_amount,
+    finding_open.billed_amount,
+    finding_open.amount,
+    finding_open.invoice_ids,
+    finding_open.opened_run_id,
+    run.finished_at as opened_at
+from audit.finding_open
+left join audit.run on finding_open.opened_run_id = run.run_id
+""",
+    "report.finding_history": """\
+-- One row per finding and version (finding_id, version). A closed version has amount 0; valid_to_run_id is NULL for the
+-- newest version, which is current if its state is open.
+with
+
+versions as (
+
+    select
+        finding.*,
+        row_number() over (partition by finding.finding_id order by finding.run_id) as version,
+        lead(finding.run_id) over (partition by finding.finding_id order by finding.run_id) as valid_to_run_id
+    from audit.finding
+
+)
+
+select
+    versions.finding_id,
+    versions.contract_id,
+    versions.client,
+    versions.currency,
+    versions.side,
+    versions.class,
+    versions.about,
+    versions.time_log_id,
+    versions.project_id,
+    versions.person,
+    versions.role,
+    versions.task,
+    versions.worked_on,
+    versions.seconds,
+    versions.hourly_rate,
+    versions.expected_amount,
+    versions.billed_amount,
+    versions.amount,
+    versions.invoice_ids,
+    versions.opened_run_id,
+    opened_run.finished_at as opened_at,
+    versions.version,
+    versions.state,
+    versions.run_id as valid_from_run_id,
+    versions.valid_to_run_id,
+    run.finished_at as valid_from_at,
+    next_run.finished_at as valid_to_at
+from versions
+inner join audit.run on versions.run_id = run.run_id
+left join audit.run as opened_run on versions.opened_run_id = opened_run.run_id
+left join audit.run as next_run on versions.valid_to_run_id = next_run.run_id
+""",
+    "report.leakage_by_client": """\
+-- One row per client and currency (client, currency): how many contracts, how many of them flagged, and their leakage.
+select
+    client,
+    currency,
+    count(*) as contract_count,
+    count(*) filter (where is_flagged) as flagged_count,
+    sum(leakage_amount)::decimal(18, 4) as leakage_amount
+from audit.position_open
+group by client, currency
+""",
+    "report.leakage_by_project": """\
+-- One row per project, contract and currency with open leakage (project_id, contract_id, currency).
+select
+    project_id,
+    contract_id,
+    any_value(client) as client,
+    currency,
+    ((sum(seconds) filter (where class != 'rate_under') * 20000 + 3600)::hugeint // 7200 * 0.0001)::decimal(18, 4)
+        as unbilled_hours,
+    sum(amount)::decimal(18, 4) as leakage_amount
+from audit.finding_open
+where side = 'leakage'
+group by project_id, contract_id, currency
+""",
+    "report.leakage_trend": """\
+-- One row per currency and run that changed its leakage (currency, run_id): the total leakage after that run.
+with
+
+versions as (
+
+    select
+        run_id,
+        contract_id,
+        currency,
+        case state when 'open' then leakage_amount else 0 end as leakage_amount,
+        lag(currency) over in_order as currency_before,
+        lag(case state when 'open' then leakage_amount else 0 end) over in_order as leakage_amount_before
+    from audit.position
+    window in_order as (partition by contract_id order by run_id)
+
+),
+
+-- A contract whose currency was corrected leaves one currency's total and enters another's.
+steps as (
+
+    select
+        run_id,
+        currency,
+        leakage_amount as step_amount
+    from versions
+    union all by name
+    select
+        run_id,
+        currency_before as currency,
+        -leakage_amount_before as step_amount
+    from versions
+    where leakage_amount_before is not null
+
+),
+
+by_run as (
+
+    select
+        currency,
+        run_id,
+        sum(step_amount) as step_amount
+    from steps
+    group by currency, run_id
+    having sum(step_amount) != 0
+
+)
+
+select
+    by_run.currency,
+    by_run.run_id,
+    run.finished_at,
+    (sum(by_run.step_amount) over (
+        partition by by_run.currency
+        order by by_run.run_id
+    ))::decimal(18, 4) as leakage_amount
+from by_run
+inner join audit.run on by_run.run_id = run.run_id
+""",
+    "report.quarantine": """\
+-- One row per row set aside now (quarantine_id), with every reason it has and its cells as given.
+-- state is open, or waived where a person accepted that the row stays out.
+select
+    quarantine_open.quarantine_id,
+    quarantine_open.entity,
+    quarantine_open.key,
+    quarantine_open.contract_id,
+    quarantine_open.client,
+    quarantine_open.reasons,
+    quarantine_open.detail,
+    quarantine_open.source,
+    quarantine_open.raw,
+    quarantine_open.seconds,
+    quarantine_open.state,
+    quarantine_open.opened_run_id,
+    run.finished_at as opened_at
+from audit.quarantine_open
+left join audit.run on quarantine_open.opened_run_id = run.run_id
+""",
+    "report.quarantine_history": """\
+-- One row per row set aside and version (quarantine_id, valid_from_run_id). The state of the newest version says what
+-- became of it: open, waived, resolved (it became valid or disappeared) or superseded (a new version came).
+with
+
+versions as (
+
+    select
+        quarantine.*,
+        lead(quarantine.run_id) over (
+            partition by quarantine.quarantine_id
+            order by quarantine.run_id
+        ) as valid_to_run_id
+    from audit.quarantine
+
+)
+
+select
+    versions.quarantine_id,
+    versions.entity,
+    versions.key,
+    versions.contract_id,
+    versions.client,
+    versions.reasons,
+    versions.detail,
+    versions.source,
+    versions.raw,
+    versions.seconds,
+    versions.state,
+    versions.opened_run_id,
+    opened_run.finished_at as opened_at,
+    versions.waived_by,
+    versions.waived_reason,
+    versions.run_id as valid_from_run_id,
+    versions.valid_to_run_id,
+    run.finished_at as valid_from_at,
+    next_run.finished_at as valid_to_at
+from versions
+inner join audit.run on versions.run_id = run.run_id
+left join audit.run as opened_run on versions.opened_run_id = opened_run.run_id
+left join audit.run as next_run on versions.valid_to_run_id = next_run.run_id
+""",
+    "report.quarantine_reason": """\
+-- One row per row set aside now and reason (quarantine_id, reason).
+select
+    quarantine_id,
+    entity,
+    key,
+    unnest(string_split(reasons, ',')) as reason
+from audit.quarantine_open
+""",
+    "report.run_history": """\
+-- One row per run (run_id), also those that halted; log counts are totals of the whole database after the run.
+select
+    run_id,
+    as_of,
+    started_at,
+    finished_at,
+    status,
+    error,
+    duration_ms,
+    logs_received,
+    logs_eligible,
+    logs_quarantined,
+    logs_excluded,
+    logs_out_of_term,
+    findings_opened,
+    findings_changed,
+    findings_closed,
+    rules_digest,
+    settings
+from audit.run
+""",
+    "work.scope_contract": """\
+-- One row per contract a run looks at (contract_id; empty for rows that name none). The cycle writes it.
+select null::varchar as contract_id
+where false
+""",
+    "work.scope_invoice": """\
+-- One row per invoice a run looks at (invoice_id; empty for rows that name none). The cycle writes it.
+select null::varchar as invoice_id
+where false
+""",
+    "work.scope_project": """\
+-- One row per project a run looks at (project_id; empty for rows that name none). The cycle writes it.
+select null::varchar as project_id
+where false
+""",
+    "work.threshold": """\
+-- One row per currency with a threshold of its own in the settings (currency), and one without a currency for all others.
+select
+    null::varchar as currency,
+    null::decimal(18, 4) as threshold_amount
+where false
+""",
+    "reconcile.due": """\
+-- One row per contract or project whose result the calendar alone can have changed since the last run (kind, id).
+-- A log that was not due is, or one that was dated in the future no longer is.
+select distinct
+    'contract' as kind,
+    contract_id as id
+from audit.finding_open
+where class = 'not_due' and due_on <= (select as_of from temp.cycle)
+union all by name
+select distinct
+    'project' as kind,
+    home as id
+from audit.quarantine_open
+where entity = 'time_logs' and contains(reasons, 'future_dated')
+""",
+    "report.contract_position": """\
+-- One row per contract (contract_id): what is owed, what was billed, and every difference on its own side.
+-- Amounts are in the contract's currency; leakage, overbilled, exposure and pending never offset one another.
+select
+    position_open.contract_id,
+    position_open.client,
+    position_open.currency,
+    position_open.billing_model,
+    position_open.expected_amount,
+    position_open.billed_amount,
+    position_open.leakage_amount,
+    position_open.written_off_amount,
+    position_open.overbilled_amount,
+    position_open.exposure_amount,
+    position_open.pending_amount,
+    position_open.noise_amount,
+    position_open.other_billed_amount,
+    position_open.unbilled_hours,
+    position_open.quarantined_hours,
+    position_open.quarantined_line_count,
+    position_open.threshold_amount,
+    position_open.is_flagged,
+    position_open.severity,
+    position_open.oldest_leakage_on,
+    last_run.as_of - position_open.oldest_leakage_on as age_days,
+    case
+        when position_open.oldest_leakage_on is null then null
+        when last_run.as_of - position_open.oldest_leakage_on <= 0 then 'current'
+        when last_run.as_of - position_open.oldest_leakage_on <= 30 then '1-30'
+        when last_run.as_of - position_open.oldest_leakage_on <= 60 then '31-60'
+        when last_run.as_of - position_open.oldest_leakage_on <= 90 then '61-90'
+        else '91+'
+    end as age_bucket,
+    last_run.as_of,
+    last_run.run_id
+from audit.position_open
+cross join reconcile.last_run
+""",
+    "report.leakage_aging": """\
+-- One row per currency and age bucket (currency, age_bucket): open leakage by the age of the work behind it.
+with
+
+aged as (
+
+    select
+        finding_open.currency,
+        finding_open.amount,
+        last_run.as_of - finding_open.worked_on as age_days
+    from audit.finding_open
+    cross join reconcile.last_run
+    where finding_open.side = 'leakage'
+
+)
+
+select
+    currency,
+    case
+        when age_days <= 0 then 'current'
+        when age_days <= 30 then '1-30'
+        when age_days <= 60 then '31-60'
+        when age_days <= 90 then '61-90'
+        else '91+'
+    end as age_bucket,
+    count(*) as finding_count,
+    sum(amount)::decimal(18, 4) as amount
+from aged
+group by currency, age_bucket
+""",
+    "staging.contracts": """\
+-- One row per live version of a contract in scope (row_id), cells read, defaults not yet applied.
+select
+    row_id,
+    source,
+    odd_cells,
+    digest,
+    contract_id,
+    client,
+    currency,
+    billing_model,
+    starts_on,
+    ends_on,
+    rounding_minutes,
+    rounding_mode,
+    rounding_unit,
+    minimum_minutes,
+    overtime_after_minutes,
+    overtime_multiplier,
+    weekend_multiplier,
+    prepaid_minutes,
+    prepaid_period,
+    cap_minutes,
+    cap_amount,
+    cap_period,
+    discount_percent,
+    grace_days,
+    grace_from,
+    threshold_amount,
+    -- The cells as given decide between versions that start on the same day.
+    array_to_string(
+        list_transform(
+            [
+                'contract_id', 'client', 'currency', 'billing_model', 'starts_on', 'ends_on', 'rounding_minutes',
+                'rounding_mode', 'rounding_unit', 'minimum_minutes', 'overtime_after_minutes', 'overtime_multiplier',
+                'weekend_multiplier', 'prepaid_minutes', 'prepaid_period', 'cap_minutes', 'cap_amount', 'cap_period',
+                'discount_percent', 'grace_days', 'grace_from', 'threshold_amount'
+            ],
+            lambda cell: coalesce(json_extract_string(raw, cell), '')
+        ),
+        '|'
+    ) as row_text
+from source.contracts
+where
+    ended_load_id is null
+    and coalesce(contract_id, '') in (select contract_id from temp.scope_contract)
+""",
+    "staging.projects": """\
+-- One row per live version of a project under a contract in scope (row_id), cells read.
+select
+    row_id,
+    source,
+    odd_cells,
+    digest,
+    project_id,
+    contract_id,
+    name,
+    is_billable
+from source.projects
+where
+    ended_load_id is null
+    and coalesce(contract_id, '') in (select contract_id from temp.scope_contract)
+""",
+    "staging.rates": """\
+-- One row per live version of a rate of a contract in scope (row_id), cells read.
+select
+    row_id,
+    source,
+    odd_cells,
+    digest,
+    contract_id,
+    project_id,
+    person,
+    role,
+    task,
+    hourly_rate,
+    valid_from,
+    valid_to
+from source.rates
+where
+    ended_load_id is null
+    and coalesce(contract_id, '') in (select contract_id from temp.scope_contract)
+""",
+    "staging.invoice_lines": """\
+-- One row per live version of a line of an invoice in scope (row_id), cells read.
+select
+    row_id,
+    source,
+    odd_cells,
+    digest,
+    invoice_id,
+    line_no,
+    coalesce(kind, 'time') as kind,
+    time_log_id,
+    project_id,
+    person,
+    role,
+    task,
+    period_start,
+    period_end,
+    seconds,
+    net_amount
+from source.invoice_lines
+where
+    ended_load_id is null
+    and coalesce(invoice_id, '') in (select invoice_id from temp.scope_invoice)
+""",
+    "staging.invoices": """\
+-- One row per live version of an invoice in scope (row_id), cells read.
+select
+    row_id,
+    source,
+    odd_cells,
+    digest,
+    invoice_id,
+    contract_id,
+    currency,
+    issued_on,
+    status
+from source.invoices
+where
+    ended_load_id is null
+    and coalesce(invoice_id, '') in (select invoice_id from temp.scope_invoice)
+""",
+    "staging.time_logs": """\
+-- One row per live version of a time log on a project in scope (row_id), cells read.
+select
+    row_id,
+    source,
+    odd_cells,
+    digest,
+    time_log_id,
+    project_id,
+    person,
+    role,
+    task,
+    worked_on,
+    seconds,
+    is_billable,
+    is_approved,
+    entered_at::date as entered_on
+from source.time_logs
+where
+    ended_load_id is null
+    and coalesce(project_id, '') in (select project_id from temp.scope_project)
+""",
+    "work.contract_row": """\
+-- One row per live version of a contract in scope (row_id): staging.contracts, read once per run.
+from staging.contracts
+""",
+    "work.project_row": """\
+-- One row per live version of a project in scope (row_id): staging.projects, read once per run.
+from staging.projects
+""",
+    "work.rate_row": """\
+-- One row per live version of a rate in scope (row_id): staging.rates, read once per run.
+from staging.rates
+""",
+    "work.line_row": """\
+-- One row per live version of an invoice line in scope (row_id): staging.invoice_lines, read once per run.
+from staging.invoice_lines
+""",
+    "work.invoice_row": """\
+-- One row per live version of an invoice in scope (row_id): staging.invoices, read once per run.
+from staging.invoices
+""",
+    "work.log_row": """\
+-- One row per live version of a time log in scope (row_id): staging.time_logs, read once per run.
+from staging.time_logs
+""",
+    "quarantine_rules.discount_over_100": """\
+-- A contract's discount is more than everything.
+select
+    'contracts' as dataset,
+    row_id,
+    discount_percent::varchar as detail
+from temp.contract_row
+where discount_percent > 100
+""",
+    "quarantine_rules.ends_before_start": """\
+-- A contract ends before it starts.
+select
+    'contracts' as dataset,
+    row_id,
+    starts_on || ' to ' || ends_on as detail
+from temp.contract_row
+where ends_on < starts_on
+""",
+    "work.contract_version": """\
+-- One row per live version of a contract in scope that has an id, with the days it is in force.
+-- A blank or unreadable start is since ever, a blank or unreadable end is open.
+select
+    contract_id,
+    coalesce(starts_on, date '0001-01-01') as starts_on,
+    coalesce(ends_on, date '9999-12-31') as ends_on,
+    -- The latest start wins, then the greatest id.
+    row_number() over (order by starts_on nulls first, contract_id) as precedence
+from temp.contract_row
+where contract_id is not null
+""",
+    "quarantine_rules.empty_rate_window": """\
+-- A rate ends before or on the day it starts.
+select
+    'rates' as dataset,
+    row_id,
+    valid_from || ' to ' || valid_to as detail
+from temp.rate_row
+where valid_to <= valid_from
+""",
+    "quarantine_rules.negative_term": """\
+-- A contract has a negative amount, minutes, days or percent, or a multiplier not above 0; or a rate is negative.
+select
+    'contracts' as dataset,
+    row_id,
+    concat_ws(
+        ', ',
+        case when rounding_minutes < 0 then 'rounding_minutes' end,
+        case when minimum_minutes < 0 then 'minimum_minutes' end,
+        case when overtime_after_minutes < 0 then 'overtime_after_minutes' end,
+        case when overtime_multiplier <= 0 then 'overtime_multiplier' end,
+        case when weekend_multiplier <= 0 then 'weekend_multiplier' end,
+        case when prepaid_minutes < 0 then 'prepaid_minutes' end,
+        case when cap_minutes < 0 then 'cap_minutes' end,
+        case when cap_amount < 0 then 'cap_amount' end,
+        case when discount_percent < 0 then 'discount_percent' end,
+        case when grace_days < 0 then 'grace_days' end,
+        case when threshold_amount < 0 then 'threshold_amount' end
+    ) as detail
+from temp.contract_row
+where
+    rounding_minutes < 0
+    or minimum_minutes < 0
+    or overtime_after_minutes < 0
+    or overtime_multiplier <= 0
+    or weekend_multiplier <= 0
+    or prepaid_minutes < 0
+    or cap_minutes < 0
+    or cap_amount < 0
+    or discount_percent < 0
+    or grace_days < 0
+    or threshold_amount < 0
+union all by name
+select
+    'rates' as dataset,
+    row_id,
+    'hourly_rate' as detail
+from temp.rate_row
+where hourly_rate < 0
+""",
+    "matching.line_currency": """\
+-- One row per invoice in scope whose versions agree on a currency (invoice_id): the currency its lines are read in.
+select
+    invoice_id,
+    min(currency) as currency
+from temp.invoice_row
+where invoice_id is not null
+group by invoice_id
+having count(distinct currency) = 1
+""",
+    "quarantine_rules.unknown_choice": """\
+-- A cell that takes one of a few words holds another one.
+select
+    'contracts' as dataset,
+    row_id,
+    concat_ws(
+        ', ',
+        case when billing_model not in ('time_and_materials', 'fixed_price') then 'billing_model' end,
+        case when rounding_mode not in ('up', 'nearest', 'down') then 'rounding_mode' end,
+        case when rounding_unit not in ('entry', 'day') then 'rounding_unit' end,
+        case when prepaid_period not in ('lifetime', 'month') then 'prepaid_period' end,
+        case when cap_period not in ('lifetime', 'month') then 'cap_period' end,
+        case when grace_from not in ('worked_on', 'month_end') then 'grace_from' end
+    ) as detail
+from temp.contract_row
+where
+    billing_model not in ('time_and_materials', 'fixed_price')
+    or rounding_mode not in ('up', 'nearest', 'down')
+    or rounding_unit not in ('entry', 'day')
+    or prepaid_period not in ('lifetime', 'month')
+    or cap_period not in ('lifetime', 'month')
+    or grace_from not in ('worked_on', 'month_end')
+union all by name
+select
+    'invoices' as dataset,
+    row_id,
+    'status' as detail
+from temp.invoice_row
+where status not in ('draft', 'issued', 'paid', 'void')
+union all by name
+select
+    'invoice_lines' as dataset,
+    row_id,
+    'kind' as detail
+from temp.line_row
+where kind not in ('time', 'expense', 'fixed', 'prepaid', 'other')
+""",
+    "quarantine_rules.unknown_contract": """\
+-- A project, a rate or an invoice names a contract that was never received.
+with
+
+contracts as (
+
+    -- All of them: an invoice in scope may name a contract that is not.
+    select contract_id
+    from source.contracts
+    where ended_load_id is null
+
+)
+
+select
+    'projects' as dataset,
+    row_id,
+    contract_id as detail
+from temp.project_row
+where contract_id is not null and contract_id not in (select contract_id from contracts where contract_id is not null)
+union all by name
+select
+    'rates' as dataset,
+    row_id,
+    contract_id as detail
+from temp.rate_row
+where contract_id is not null and contract_id not in (select contract_id from contracts where contract_id is not null)
+union all by name
+select
+    'invoices' as dataset,
+    row_id,
+    contract_id as detail
+from temp.invoice_row
+where contract_id is not null and contract_id not in (select contract_id from contracts where contract_id is not null)
+""",
+    "quarantine_rules.unknown_currency": """\
+-- A contract's or an invoice's currency is no code of ISO 4217.
+select
+    'contracts' as dataset,
+    row_id,
+    currency as detail
+from temp.contract_row
+where currency is not null and currency not in (select currency from temp.currency)
+union all by name
+select
+    'invoices' as dataset,
+    row_id,
+    currency as detail
+from temp.invoice_row
+where currency is not null and currency not in (select currency from temp.currency)
+""",
+    "quarantine_rules.conflicting_duplicate": """\
+-- Another live row has the same key and says something else, or comes from another source.
+select 'contracts' as dataset, row_id, null::varchar as detail
+from temp.contract_row
+where row_id in (select row_id from source.conflict where dataset = 'contracts')
+union all by name
+select 'projects' as dataset, row_id, null::varchar as detail
+from temp.project_row
+where row_id in (select row_id from source.conflict where dataset = 'projects')
+union all by name
+select 'time_logs' as dataset, row_id, null::varchar as detail
+from temp.log_row
+where row_id in (select row_id from source.conflict where dataset = 'time_logs')
+union all by name
+select 'invoices' as dataset, row_id, null::varchar as detail
+from temp.invoice_row
+where row_id in (select row_id from source.conflict where dataset = 'invoices')
+union all by name
+select 'invoice_lines' as dataset, row_id, null::varchar as detail
+from temp.line_row
+where row_id in (select row_id from source.conflict where dataset = 'invoice_lines')
+""",
+    "quarantine_rules.future_dated": """\
+-- A time log is dated after the day the run is for.
+select
+    'time_logs' as dataset,
+    row_id,
+    worked_on::varchar as detail
+from temp.log_row
+where
+    worked_on > (select as_of from temp.cycle)
+""",
+    "quarantine_rules.missing_date": """\
+-- A time log has no date; one that cannot be read is unparseable, not missing.
+select
+    'time_logs' as dataset,
+    row_id,
+    null::varchar as detail
+from temp.log_row
+where
+    worked_on is null
+    and (odd_cells is null or json_extract_string(odd_cells, 'worked_on') is null)
+""",
+    "quarantine_rules.missing_duration": """\
+-- A time log has no duration; one that cannot be read is unparseable, not missing.
+select
+    'time_logs' as dataset,
+    row_id,
+    null::varchar as detail
+from temp.log_row
+where
+    seconds is null
+    and (
+        odd_cells is null
+        or coalesce(
+            json_extract_string(odd_cells, 'seconds'),
+            json_extract_string(odd_cells, 'minutes'),
+            json_extract_string(odd_cells, 'hours'),
+            json_extract_string(odd_cells, 'duration')
+        ) is null
+    )
+""",
+    "quarantine_rules.missing_person": """\
+-- A time log names no person.
+select
+    'time_logs' as dataset,
+    row_id,
+    null::varchar as detail
+from temp.log_row
+where
+    person is null
+""",
+    "quarantine_rules.missing_project": """\
+-- A time log names no project.
+select
+    'time_logs' as dataset,
+    row_id,
+    null::varchar as detail
+from temp.log_row
+where
+    project_id is null
+""",
+    "quarantine_rules.missing_value": """\
+-- A required cell is blank.
+with
+
+cells as (
+
+    select 'contracts' as dataset, row_id, odd_cells, 'contract_id' as cell from temp.contract_row where contract_id is null
+    union all by name
+    select 'contracts' as dataset, row_id, odd_cells, 'client' as cell from temp.contract_row where client is null
+    union all by name
+    select 'contracts' as dataset, row_id, odd_cells, 'currency' as cell from temp.contract_row where currency is null
+    union all by name
+    select 'contracts' as dataset, row_id, odd_cells, 'starts_on' as cell from temp.contract_row where starts_on is null
+    union all by name
+    select 'projects' as dataset, row_id, odd_cells, 'project_id' as cell from temp.project_row where project_id is null
+    union all by name
+    select 'projects' as dataset, row_id, odd_cells, 'contract_id' as cell from temp.project_row where contract_id is null
+    union all by name
+    select 'rates' as dataset, row_id, odd_cells, 'contract_id' as cell from temp.rate_row where contract_id is null
+    union all by name
+    select 'rates' as dataset, row_id, odd_cells, 'hourly_rate' as cell from temp.rate_row where hourly_rate is null
+    union all by name
+    select 'rates' as dataset, row_id, odd_cells, 'valid_from' as cell from temp.rate_row where valid_from is null
+    union all by name
+    select 'time_logs' as dataset, row_id, odd_cells, 'time_log_id' as cell from temp.log_row where time_log_id is null
+    union all by name
+    select 'invoices' as dataset, row_id, odd_cells, 'invoice_id' as cell from temp.invoice_row where invoice_id is null
+    union all by name
+    select 'invoices' as dataset, row_id, odd_cells, 'contract_id' as cell from temp.invoice_row where contract_id is null
+    union all by name
+    select 'invoices' as dataset, row_id, odd_cells, 'currency' as cell from temp.invoice_row where currency is null
+    union all by name
+    select 'invoices' as dataset, row_id, odd_cells, 'status' as cell from temp.invoice_row where status is null
+    union all by name
+    select 'invoice_lines' as dataset, row_id, odd_cells, 'invoice_id' as cell from temp.line_row where invoice_id is null
+    union all by name
+    select 'invoice_lines' as dataset, row_id, odd_cells, 'line_no' as cell from temp.line_row where line_no is null
+    union all by name
+    select 'invoice_lines' as dataset, row_id, odd_cells, 'net_amount' as cell from temp.line_row where net_amount is null
+
+)
+
+select
+    dataset,
+    row_id,
+    string_agg(cell, ', ' order by cell) as detail
+from cells
+-- A cell that is there but cannot be read is unparseable, not missing.
+where odd_cells is null or json_extract_string(odd_cells, cell) is null
+group by dataset, row_id
+""",
+    "quarantine_rules.non_positive_duration": """\
+-- A time log lasts nothing, or less.
+select
+    'time_logs' as dataset,
+    row_id,
+    seconds || ' s' as detail
+from temp.log_row
+where
+    seconds <= 0
+""",
+    "quarantine_rules.over_24_hours": """\
+-- One time log lasts longer than a day.
+select
+    'time_logs' as dataset,
+    row_id,
+    seconds || ' s' as detail
+from temp.log_row
+where
+    seconds > 86400
+""",
+    "quarantine_rules.unparseable_value": """\
+-- A cell is there but cannot be read; the detail names column and value.
+-- An amount may have the decimals of its currency, and any number of them where the currency is unknown.
+with
+
+odd_rows as (
+
+    select 'contracts' as dataset, row_id, odd_cells, currency from temp.contract_row where odd_cells is not null
+    union all by name
+    select 'projects' as dataset, row_id, odd_cells from temp.project_row where odd_cells is not null
+    union all by name
+    select 'rates' as dataset, row_id, odd_cells from temp.rate_row where odd_cells is not null
+    union all by name
+    select 'time_logs' as dataset, row_id, odd_cells from temp.log_row where odd_cells is not null
+    union all by name
+    select 'invoices' as dataset, row_id, odd_cells from temp.invoice_row where odd_cells is not null
+    union all by name
+    select 'invoice_lines' as dataset, line_row.row_id, line_row.odd_cells, line_currency.currency
+    from temp.line_row
+    left join matching.line_currency using (invoice_id)
+    where line_row.odd_cells is not null
+
+),
+
+odd_cells as (
+
+    select dataset, row_id, currency, unnest(json_keys(odd_cells)) as cell, odd_cells
+    from odd_rows
+
+),
+
+too_fine as (
+
+    select
+        'contracts' as dataset,
+        contract_row.row_id,
+        'cap_amount' as cell,
+        contract_row.cap_amount as amount,
+        currency.minor_step
+    from temp.contract_row
+    inner join temp.currency using (currency)
+    where contract_row.cap_amount is not null
+    union all by name
+    select
+        'contracts' as dataset,
+        contract_row.row_id,
+        'threshold_amount' as cell,
+        contract_row.threshold_amount as amount,
+        currency.minor_step
+    from temp.contract_row
+    inner join temp.currency using (currency)
+    where contract_row.threshold_amount is not null
+    union all by name
+    select
+        'invoice_lines' as dataset,
+        line_row.row_id,
+        'net_amount' as cell,
+        line_row.net_amount as amount,
+        currency.minor_step
+    from temp.line_row
+    inner join matching.line_currency using (invoice_id)
+    inner join temp.currency on line_currency.currency = currency.currency
+    where line_row.net_amount is not null
+
+),
+
+cells as (
+
+    select dataset, row_id, cell, json_extract_string(odd_cells, cell) as value
+    from odd_cells
+    where
+        cell not in ('cap_amount', 'threshold_amount', 'net_amount')
+        or currency in (select currency from temp.currency)
+        or not regexp_full_match(json_extract_string(odd_cells, cell), '[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)')
+    union all by name
+    select dataset, row_id, cell, amount::varchar as value
+    from too_fine
+    where (amount * 10000)::hugeint % minor_step != 0
+
+)
+
+select
+    dataset,
+    row_id,
+    string_agg(cell || ': ' || left(value, 200), '; ' order by cell) as detail
+from cells
+group by dataset, row_id
+""",
+    "quarantine_rules.all_rules": """\
+-- Every row of every rule in this folder.
+select 'conflicting_duplicate' as rule_name, * from quarantine_rules.conflicting_duplicate
+union all by name
+select 'discount_over_100' as rule_name, * from quarantine_rules.discount_over_100
+union all by name
+select 'empty_rate_window' as rule_name, * from quarantine_rules.empty_rate_window
+union all by name
+select 'ends_before_start' as rule_name, * from quarantine_rules.ends_before_start
+union all by name
+select 'future_dated' as rule_name, * from quarantine_rules.future_dated
+union all by name
+select 'missing_date' as rule_name, * from quarantine_rules.missing_date
+union all by name
+select 'missing_duration' as rule_name, * from quarantine_rules.missing_duration
+union all by name
+select 'missing_person' as rule_name, * from quarantine_rules.missing_person
+union all by name
+select 'missing_project' as rule_name, * from quarantine_rules.missing_project
+union all by name
+select 'missing_value' as rule_name, * from quarantine_rules.missing_value
+union all by name
+select 'negative_term' as rule_name, * from quarantine_rules.negative_term
+union all by name
+select 'non_positive_duration' as rule_name, * from quarantine_rules.non_positive_duration
+union all by name
+select 'over_24_hours' as rule_name, * from quarantine_rules.over_24_hours
+union all by name
+select 'unknown_choice' as rule_name, * from quarantine_rules.unknown_choice
+union all by name
+select 'unknown_contract' as rule_name, * from quarantine_rules.unknown_contract
+union all by name
+select 'unknown_currency' as rule_name, * from quarantine_rules.unknown_currency
+union all by name
+select 'unparseable_value' as rule_name, * from quarantine_rules.unparseable_value
+""",
+    "work.own_reason": """\
+-- One row per row in scope and reason that the row's own cells and keys give (dataset, row_id, reason).
+select
+    rule_name as reason,
+    dataset,
+    row_id,
+    detail
+from quarantine_rules.all_rules
+""",
+    "reference_rules.bad_rate": """\
+-- One of a contract's rates is in quarantine: better no price than a wrong one.
+select distinct
+    'contracts' as dataset,
+    contract_row.row_id,
+    null::varchar as detail
+from temp.contract_row
+inner join temp.rate_row using (contract_id)
+inner join temp.own_reason on rate_row.row_id = own_reason.row_id and own_reason.dataset = 'rates'
+""",
+    "reference_rules.unknown_invoice": """\
+-- An invoice line names an invoice that was never received, or is in quarantine.
+select
+    'invoice_lines' as dataset,
+    row_id,
+    invoice_id as detail
+from temp.line_row
+where
+    invoice_id is not null
+    and invoice_id not in (
+        select invoice_row.invoice_id
+        from temp.invoice_row
+        anti join (select row_id from temp.own_reason where dataset = 'invoices') as set_aside using (row_id)
+    )
+""",
+    "reference_rules.unknown_project": """\
+-- A time log names a project that is not among the projects, or only in quarantine.
+select
+    'time_logs' as dataset,
+    row_id,
+    project_id as detail
+from temp.log_row
+where
+    project_id is not null
+    and project_id not in (
+        select project_row.project_id
+        from temp.project_row
+        anti join (select row_id from temp.own_reason where dataset = 'projects') as set_aside using (row_id)
+    )
+""",
+    "reference_rules.all_rules": """\
+-- Every row of every rule in this folder.
+select 'bad_rate' as rule_name, * from reference_rules.bad_rate
+union all by name
+select 'unknown_invoice' as rule_name, * from reference_rules.unknown_invoice
+union all by name
+select 'unknown_project' as rule_name, * from reference_rules.unknown_project
+""",
+    "work.row_reason": """\
+-- One row per row in scope and reason (dataset, row_id, reason), its own ones and those of the rows it refers to.
+from temp.own_reason
+union all by name
+select
+    rule_name as reason,
+    dataset,
+    row_id,
+    detail
+from reference_rules.all_rules
+""",
+    "work.contract": """\
+-- One row per contract in scope (contract_id): its terms with defaults, those of the version that starts last,
+-- and whether it may be billed by (is_valid: no version of it has a reason to be in quarantine).
+with
+
+ranked as (
+
+    select
+        *,
+        row_number() over (partition by contract_id order by starts_on desc nulls last, row_text desc) as place
+    from temp.contract_row
+    where contract_id is not null
+
+),
+
+invalid as (
+
+    select distinct contract_row.contract_id
+    from temp.contract_row
+    inner join temp.row_reason on contract_row.row_id = row_reason.row_id and row_reason.dataset = 'contracts'
+
+)
+
+select
+    ranked.contract_id,
+    ranked.client,
+    ranked.currency,
+    case ranked.billing_model when 'fixed_price' then 'fixed_price' else 'time_and_materials' end as billing_model,
+    invalid.contract_id is null as is_valid,
+    coalesce(ranked.rounding_minutes, 0) * 60 as rounding_seconds,
+    coalesce(ranked.rounding_mode, 'up') as rounding_mode,
+    coalesce(ranked.rounding_unit, 'entry') as rounding_unit,
+    coalesce(ranked.minimum_minutes, 0) * 60 as minimum_seconds,
+    ranked.overtime_after_minutes * 60 as overtime_after_seconds,
+    (coalesce(ranked.overtime_multiplier, 1) * 10000)::bigint as overtime_factor,
+    (coalesce(ranked.weekend_multiplier, 1) * 10000)::bigint as weekend_factor,
+    coalesce(ranked.prepaid_minutes, 0) * 60 as prepaid_seconds,
+    coalesce(ranked.prepaid_period, 'lifetime') as prepaid_period,
+    ranked.cap_minutes * 60 as cap_seconds,
+    (ranked.cap_amount * 10000)::hugeint // currency.minor_step as cap_minor,
+    coalesce(ranked.cap_period, 'lifetime') as cap_period,
+    (1000000 - coalesce(ranked.discount_percent, 0) * 10000)::bigint as discount_factor,
+    -- Beyond this many days every due date lies beyond the calendar.
+    least(coalesce(ranked.grace_days, 0), 4000000)::integer as grace_days,
+    coalesce(ranked.grace_from, 'worked_on') as grace_from,
+    coalesce(
+        ranked.threshold_amount,
+        (select threshold_amount from temp.threshold where threshold.currency = ranked.currency),
+        (select threshold_amount from temp.threshold where threshold.currency is null)
+    ) as threshold_amount,
+    -- Where the currency is unknown nothing is priced.
+    coalesce(currency.minor_step, 100) as minor_step,
+    coalesce(currency.minor_factor, 100) as minor_factor,
+    coalesce(currency.minor_unit, 0.01) as minor_unit
+from ranked
+left join temp.currency on ranked.currency = currency.currency
+left join invalid on ranked.contract_id = invalid.contract_id
+where ranked.place = 1
+""",
+    "work.project": """\
+-- One row per project under a contract in scope that is not in quarantine (project_id, contract_id).
+select
+    project_id,
+    contract_id,
+    coalesce(is_billable, true) as is_billable,
+    count(*) over (partition by project_id) as contract_count
+from temp.project_row
+anti join (select row_id from temp.row_reason where dataset = 'projects') using (row_id)
+""",
+    "work.rate": """\
+-- One row per rate of a contract in scope that is not in quarantine (row_id).
+-- Of the rates that match a log the greatest precedence wins; equal precedence means equal scope and start.
+with
+
+scoped as (
+
+    select
+        *,
+        case when person is null then 0 else 8 end
+        + case when task is null then 0 else 4 end
+        + case when role is null then 0 else 2 end
+        + case when project_id is null then 0 else 1 end as specificity
+    from temp.rate_row
+    anti join (select row_id from temp.row_reason where dataset = 'rates') using (row_id)
+
+)
+
+select
+    row_id,
+    contract_id,
+    project_id,
+    person,
+    role,
+    task,
+    valid_from,
+    coalesce(valid_to, 'infinity') as valid_to,
+    (hourly_rate * 10000)::bigint as hourly_rate_scaled,
+    dense_rank() over (
+        partition by contract_id
+        order by specificity, valid_from, project_id, person, role, task
+    ) as precedence
+from scoped
+""",
+    "work.invoice": """\
+-- One row per invoice in scope that is not in quarantine (invoice_id).
+select
+    invoice_row.invoice_id,
+    invoice_row.contract_id,
+    invoice_row.currency,
+    invoice_row.issued_on,
+    invoice_row.status,
+    invoice_row.status in ('issued', 'paid') as is_live,
+    coalesce(invoice_row.currency = contract.currency, false) as is_in_currency,
+    contract.billing_model,
+    contract.minor_step
+from temp.invoice_row
+inner join temp.contract using (contract_id)
+anti join (select row_id from temp.row_reason where dataset = 'invoices') using (row_id)
+""",
+    "matching.contract_in_force": """\
+-- One row per time log in scope whose project has a contract in force on its day (row_id), also of logs in quarantine.
+with
+
+winners as (
+
+    select
+        log_row.row_id,
+        max(contract_version.precedence) as precedence
+    from temp.log_row
+    inner join temp.project using (project_id)
+    inner join temp.contract_version
+        on
+            project.contract_id = contract_version.contract_id
+            and log_row.worked_on between contract_version.starts_on and contract_version.ends_on
+    group by log_row.row_id
+
+)
+
+select
+    winners.row_id,
+    contract_version.contract_id
+from winners
+inner join temp.contract_version using (precedence)
+""",
+    "work.line": """\
+-- One row per invoice line in scope that is not in quarantine (invoice_id, line_no), with what its invoice says.
+-- amount_minor counts whole minor units of the contract's currency, where the line is in that currency.
+-- is_matched: the line takes part in the matching of time logs.
+select
+    invoice.contract_id,
+    line_row.invoice_id,
+    line_row.line_no,
+    line_row.kind,
+    line_row.time_log_id,
+    line_row.project_id,
+    line_row.person,
+    line_row.role,
+    line_row.task,
+    line_row.period_start,
+    line_row.period_end,
+    line_row.seconds,
+    line_row.net_amount,
+    case when invoice.is_in_currency then ((line_row.net_amount * 10000)::hugeint // invoice.minor_step)::bigint end
+        as amount_minor,
+    invoice.currency,
+    invoice.issued_on,
+    invoice.status,
+    invoice.is_live,
+    invoice.is_in_currency,
+    invoice.billing_model,
+    line_row.kind = 'time'
+    and invoice.is_live
+    and invoice.is_in_currency
+    and invoice.billing_model = 'time_and_materials' as is_matched
+from temp.line_row
+inner join temp.invoice using (invoice_id)
+anti join (select row_id from temp.row_reason where dataset = 'invoice_lines') using (row_id)
+""",
+    "work.in_force": """\
+-- One row per time log in scope whose project has a contract in force on its day (row_id).
+from matching.contract_in_force
+""",
+    "finding_rules.currency_mismatch": """\
+-- A time line on a live invoice whose currency is not its contract's: matched to nothing, in the invoice's currency.
+select
+    'overbilled' as side,
+    contract_id,
+    'line:' || invoice_id || '/' || line_no as about,
+    seconds,
+    net_amount as foreign_amount,
+    currency as foreign_currency,
+    invoice_id as invoice_ids
+from temp.line
+where
+    kind = 'time'
+    and is_live
+    and not is_in_currency
+    and billing_model = 'time_and_materials'
+""",
+    "work.pool": """\
+-- One row per contract and scope of its pooled lines (contract_id, about).
+-- Of the pools that match a log the lowest place wins; place is NULL where the pool can match nothing.
+with
+
+pools as (
+
+    select
+        contract_id,
+        project_id,
+        person,
+        role,
+        task,
+        period_start,
+        period_end,
+        sum(amount_minor)::bigint as amount_minor,
+        coalesce(sum(seconds), 0)::bigint as seconds,
+        min((invoice_id, line_no)) as first_line,
+        string_agg(distinct invoice_id, ', ' order by invoice_id) as invoice_ids
+    from temp.line
+    where is_matched and time_log_id is null
+    group by contract_id, project_id, person, role, task, period_start, period_end
+
+),
+
+described as (
+
+    select
+        *,
+        seconds > 0 and coalesce(period_start <= period_end, true) as can_match,
+        case when person is null then 0 else 8 end
+        + case when task is null then 0 else 4 end
+        + case when role is null then 0 else 2 end
+        + case when project_id is null then 0 else 1 end as specificity,
+        concat(
+            'pool:', project_id, '|', person, '|', role, '|', task, '|', period_start, '|', period_end
+        ) as about
+    from pools
+
+)
+
+select
+    * exclude (specificity, can_match, first_line),
+    case
+        when can_match
+            then
+                row_number() over (
+                    partition by contract_id, can_match
+                    order by specificity desc, period_end - period_start nulls last, first_line
+                )
+    end as place
+from described
+""",
+    "matching.nearest_contract": """\
+-- One row per trustworthy time log in scope without a contract in force (row_id): the contract of its project that is
+-- nearest in time, and the day of that contract nearest to the log.
+with
+
+candidates as (
+
+    select
+        log_row.row_id,
+        log_row.worked_on,
+        contract_version.contract_id,
+        contract_version.starts_on,
+        contract_version.ends_on,
+        contract_version.ends_on < contract_version.starts_on as is_inverted,
+        log_row.worked_on > contract_version.ends_on as is_past
+    from temp.log_row
+    inner join temp.project using (project_id)
+    inner join temp.contract_version using (contract_id)
+    anti join (select row_id from temp.row_reason where dataset = 'time_logs') using (row_id)
+    anti join temp.in_force using (row_id)
+
+),
+
+ranked as (
+
+    select
+        *,
+        row_number() over (
+            partition by row_id
+            order by
+                is_inverted,
+                case when is_past then worked_on - ends_on else starts_on - worked_on end,
+                is_past desc,
+                contract_id desc
+        ) as place
+    from candidates
+
+)
+
+select
+    row_id,
+    contract_id,
+    case when is_past then ends_on else starts_on end as rate_on
+from ranked
+where place = 1
+""",
+    "work.log_contract": """\
+-- One row per time log in scope (row_id): the contract it belongs to and how it got there. match is in_force, nearest
+-- (a trustworthy log out of term), only (a log in quarantine whose project has one contract) or NULL (nobody's).
+-- is_trusted: no reason so far; is_chargeable: trusted, in force, billable and approved.
+with
+
+untrusted as (
+
+    select distinct row_id
+    from temp.row_reason
+    where dataset = 'time_logs'
+
+),
+
+only_contracts as (
+
+    select
+        project_id,
+        contract_id
+    from temp.project
+    where contract_count = 1
+
+),
+
+matched as (
+
+    select
+        log_row.row_id,
+        log_row.project_id,
+        log_row.worked_on,
+        coalesce(log_row.is_billable, true) as is_billable,
+        coalesce(log_row.is_approved, true) as is_approved,
+        untrusted.row_id is null as is_trusted,
+        case
+            when in_force.row_id is not null then 'in_force'
+            when nearest_contract.row_id is not null then 'nearest'
+            when only_contracts.contract_id is not null then 'only'
+        end as match,
+        coalesce(in_force.contract_id, nearest_contract.contract_id, only_contracts.contract_id) as contract_id,
+        coalesce(nearest_contract.rate_on, log_row.worked_on) as rate_on
+    from temp.log_row
+    left join untrusted on log_row.row_id = untrusted.row_id
+    left join temp.in_force on log_row.row_id = in_force.row_id
+    left join matching.nearest_contract on log_row.row_id = nearest_contract.row_id
+    left join only_contracts on log_row.project_id = only_contracts.project_id
+
+)
+
+select
+    matched.row_id,
+    matched.match,
+    matched.contract_id,
+    matched.rate_on,
+    matched.is_trusted,
+    matched.is_billable,
+    matched.is_approved,
+    coalesce(project.is_billable, true) as is_project_billable,
+    matched.is_trusted
+    and matched.match is not distinct from 'in_force'
+    and matched.is_billable
+    and matched.is_approved
+    and coalesce(project.is_billable, true) as is_chargeable
+from matched
+left join temp.project
+    on matched.project_id = project.project_id and matched.contract_id = project.contract_id
+""",
+    "coverage_rules.invalid_contract": """\
+-- A billable, approved time log falls under a contract that has a reason of its own.
+select
+    'time_logs' as dataset,
+    log_contract.row_id,
+    log_contract.contract_id as detail
+from temp.log_contract
+inner join temp.contract using (contract_id)
+where
+    log_contract.is_chargeable
+    and not contract.is_valid
+""",
+    "work.log_rate": """\
+-- One row per trustworthy time log in scope that a rate of its contract matches (row_id).
+-- Precedence and rate travel in one number, so that one pass finds the winner and whether it is alone.
+with
+
+matches as (
+
+    select
+        log_contract.row_id,
+        max(rate.precedence * 10000000000000 + rate.hourly_rate_scaled) as highest,
+        max(rate.precedence * 10000000000000 + 9999999999999 - rate.hourly_rate_scaled) as lowest
+    from temp.log_contract
+    inner join temp.log_row using (row_id)
+    inner join temp.rate
+        on
+            log_contract.contract_id = rate.contract_id
+            and log_contract.rate_on >= rate.valid_from
+            and log_contract.rate_on < rate.valid_to
+            and (rate.person is null or log_row.person = rate.person)
+            and (rate.task is null or log_row.task = rate.task)
+            and (rate.role is null or log_row.role = rate.role)
+            and (rate.project_id is null or log_row.project_id = rate.project_id)
+    where log_contract.is_trusted
+    group by log_contract.row_id
+
+)
+
+select
+    row_id,
+    highest % 10000000000000 as hourly_rate_scaled,
+    highest % 10000000000000 != 9999999999999 - lowest % 10000000000000 as is_ambiguous
+from matches
+""",
+    "coverage_rules.ambiguous_rate": """\
+-- Two rates of the same rank differ for a billable, approved time log under a time-and-materials contract.
+select
+    'time_logs' as dataset,
+    log_contract.row_id,
+    log_contract.contract_id as detail
+from temp.log_contract
+inner join temp.contract using (contract_id)
+inner join temp.log_rate using (row_id)
+where
+    log_contract.is_chargeable
+    and contract.billing_model = 'time_and_materials'
+    and log_rate.is_ambiguous
+""",
+    "coverage_rules.no_rate": """\
+-- A billable, approved time log under a time-and-materials contract has no rate.
+select
+    'time_logs' as dataset,
+    log_contract.row_id,
+    log_contract.contract_id as detail
+from temp.log_contract
+inner join temp.contract using (contract_id)
+anti join temp.log_rate using (row_id)
+where
+    log_contract.is_chargeable
+    and contract.billing_model = 'time_and_materials'
+""",
+    "coverage_rules.all_rules": """\
+-- Every row of every rule in this folder.
+select 'ambiguous_rate' as rule_name, * from coverage_rules.ambiguous_rate
+union all by name
+select 'invalid_contract' as rule_name, * from coverage_rules.invalid_contract
+union all by name
+select 'no_rate' as rule_name, * from coverage_rules.no_rate
+""",
+    "work.reason": """\
+-- One row per row in scope and reason to be in quarantine (dataset, row_id, reason): all of them, also those a time log
+-- gets because no valid contract or no single rate covers it.
+from temp.row_reason
+union all by name
+select
+    rule_name as reason,
+    dataset,
+    row_id,
+    detail
+from coverage_rules.all_rules
+""",
+    "work.log": """\
+-- One row per time log in scope (row_id): what became of it (status: quarantined, excluded, out_of_term or eligible).
+-- hourly_rate_scaled is the one rate in ten-thousandths, NULL where there is none or the contract is invalid.
+with
+
+untrusted as (
+
+    select distinct row_id
+    from temp.reason
+    where dataset = 'time_logs'
+
+)
+
+select
+    log_row.row_id,
+    log_row.time_log_id,
+    log_row.project_id,
+    log_row.person,
+    log_row.role,
+    log_row.task,
+    log_row.worked_on,
+    log_row.seconds,
+    log_row.entered_on,
+    log_contract.contract_id,
+    log_contract.match,
+    log_contract.is_billable,
+    log_contract.is_project_billable,
+    case when contract.is_valid and not log_rate.is_ambiguous then log_rate.hourly_rate_scaled end
+        as hourly_rate_scaled,
+    case
+        when untrusted.row_id is not null then 'quarantined'
+        when not (log_contract.is_billable and log_contract.is_approved and log_contract.is_project_billable)
+            then 'excluded'
+        when log_contract.match = 'nearest' then 'out_of_term'
+        when contract.billing_model = 'fixed_price' then 'excluded'
+        else 'eligible'
+    end as status,
+    case
+        when untrusted.row_id is not null then null
+        when not (log_contract.is_billable and log_contract.is_project_billable) then 'non_billable'
+        when not log_contract.is_approved then 'unapproved'
+        when log_contract.match = 'nearest' then null
+        when contract.billing_model = 'fixed_price' then 'fixed_price'
+    end as excluded_as
+from temp.log_row
+inner join temp.log_contract using (row_id)
+left join temp.contract on log_contract.contract_id = contract.contract_id
+left join temp.log_rate on log_row.row_id = log_rate.row_id
+left join untrusted on log_row.row_id = untrusted.row_id
+""",
+    "work.quarantined": """\
+-- One row per row in scope that is set aside (entity, row_id), with all its reasons, and whose it is.
+-- quarantine_id is a hash of data set, source, key and content: a new version is another row set aside.
+with
+
+reasons as (
+
+    select
+        dataset,
+        row_id,
+        string_agg(reason, ',' order by reason) as reasons,
+        string_agg(reason || ' (' || detail || ')', '; ' order by reason) filter (where detail != '') as detail
+    from temp.reason
+    group by dataset, row_id
+
+),
+
+rows_set_aside as (
+
+    select
+        'contracts' as entity,
+        row_id,
+        source,
+        digest,
+        contract_id as key,
+        coalesce(contract_id, '') as home,
+        contract_id,
+        null::bigint as seconds
+    from temp.contract_row
+    where row_id in (select row_id from reasons where dataset = 'contracts')
+    union all by name
+    select
+        'projects' as entity,
+        row_id,
+        source,
+        digest,
+        concat(project_id, '/', contract_id) as key,
+        coalesce(contract_id, '') as home,
+        contract_id
+    from temp.project_row
+    where row_id in (select row_id from reasons where dataset = 'projects')
+    union all by name
+    select
+        'rates' as entity,
+        row_id,
+        source,
+        digest,
+        concat(
+            contract_id, '/', project_id, '/', person, '/', role, '/', task, '/',
+            coalesce(valid_from::varchar, json_extract_string(odd_cells, 'valid_from'))
+        ) as key,
+        coalesce(contract_id, '') as home,
+        contract_id
+    from temp.rate_row
+    where row_id in (select row_id from reasons where dataset = 'rates')
+    union all by name
+    select
+        'time_logs' as entity,
+        log_row.row_id,
+        log_row.source,
+        log_row.digest,
+        log_row.time_log_id as key,
+        coalesce(log_row.project_id, '') as home,
+        log_contract.contract_id,
+        log_row.seconds
+    from temp.log_row
+    inner join temp.log_contract using (row_id)
+    where log_row.row_id in (select row_id from reasons where dataset = 'time_logs')
+    union all by name
+    select
+        'invoices' as entity,
+        row_id,
+        source,
+        digest,
+        invoice_id as key,
+        coalesce(invoice_id, '') as home,
+        contract_id
+    from temp.invoice_row
+    where row_id in (select row_id from reasons where dataset = 'invoices')
+    union all by name
+    select
+        'invoice_lines' as entity,
+        line_row.row_id,
+        line_row.source,
+        line_row.digest,
+        concat(
+            line_row.invoice_id, '/',
+            coalesce(line_row.line_no::varchar, json_extract_string(line_row.odd_cells, 'line_no'))
+        ) as key,
+        coalesce(line_row.invoice_id, '') as home,
+        invoice.contract_id,
+        line_row.seconds
+    from temp.line_row
+    left join temp.invoice on line_row.invoice_id = invoice.invoice_id
+    where line_row.row_id in (select row_id from reasons where dataset = 'invoice_lines')
+
+),
+
+identified as (
+
+    select
+        *,
+        left(md5(concat_ws(chr(31), entity, source, coalesce(key, ''), digest)), 16) as quarantine_id
+    from rows_set_aside
+
+),
+
+waivers as (
+
+    select
+        quarantine_id,
+        arg_max(decided_by, waiver_id) as waived_by,
+        arg_max(reason, waiver_id) as waived_reason
+    from audit.waiver
+    group by quarantine_id
+
+)
+
+select
+    identified.quarantine_id,
+    identified.row_id,
+    identified.home,
+    identified.entity,
+    coalesce(identified.key, '') as key,
+    contract.contract_id,
+    contract.client,
+    reasons.reasons,
+    reasons.detail,
+    identified.source,
+    identified.seconds,
+    case when waivers.quarantine_id is null then 'open' else 'waived' end as state,
+    waivers.waived_by,
+    waivers.waived_reason
+from identified
+inner join reasons on identified.entity = reasons.dataset and identified.row_id = reasons.row_id
+left join temp.contract on identified.contract_id = contract.contract_id
+left join waivers on identified.quarantine_id = waivers.quarantine_id
+""",
+    "billing.overrun": """\
+-- One row per billable, approved time log of a fixed-price contract with a cap (row_id): its seconds beyond the cap.
+with
+
+counted as (
+
+    select
+        log.row_id,
+        log.contract_id,
+        log.time_log_id,
+        log.hourly_rate_scaled,
+        log.seconds,
+        contract.cap_seconds,
+        sum(log.seconds) over (
+            partition by
+                log.contract_id,
+                case contract.cap_period when 'month' then year(log.worked_on) * 12 + month(log.worked_on) else 0 end
+            order by log.worked_on, log.time_log_id
+        ) as seconds_to_here
+    from temp.log
+    inner join temp.contract using (contract_id)
+    where
+        log.excluded_as = 'fixed_price'
+        and contract.cap_seconds is not null
+
+)
+
+select
+    row_id,
+    contract_id,
+    time_log_id,
+    hourly_rate_scaled,
+    (
+        seconds
+        - (least(seconds_to_here, cap_seconds) - least(seconds_to_here - seconds, cap_seconds))
+    )::bigint as overrun_seconds
+from counted
+""",
+    "pricing.eligible": """\
+-- One row per eligible time log in scope (row_id), in the order its contract counts in (place).
+select
+    row_id,
+    contract_id,
+    time_log_id,
+    project_id,
+    person,
+    task,
+    worked_on,
+    seconds,
+    hourly_rate_scaled,
+    year(worked_on) * 12 + month(worked_on) as worked_month,
+    row_number() over (partition by contract_id order by worked_on, time_log_id) as place
+from temp.log
+where status = 'eligible'
+""",
+    "work.log_count": """\
+-- One row per project id in scope that has live time logs (project_id, empty for none): where its logs ended up.
+-- logs_received counts the source table itself, not what the views made of it.
+with
+
+received as (
+
+    select
+        coalesce(project_id, '') as project_id,
+        count(*) as logs_received,
+        coalesce(sum(seconds), 0) as seconds_received
+    from source.time_logs
+    where
+        ended_load_id is null
+        and coalesce(project_id, '') in (select project_id from temp.scope_project)
+    group by coalesce(project_id, '')
+
+),
+
+counted as (
+
+    select
+        coalesce(project_id, '') as project_id,
+        count(*) filter (where status = 'eligible') as logs_eligible,
+        count(*) filter (where status = 'quarantined') as logs_quarantined,
+        count(*) filter (where status = 'excluded') as logs_excluded,
+        count(*) filter (where status = 'out_of_term') as logs_out_of_term,
+        coalesce(sum(seconds), 0) as seconds_counted
+    from temp.log
+    group by coalesce(project_id, '')
+
+)
+
+select
+    coalesce(received.project_id, counted.project_id) as project_id,
+    coalesce(received.logs_received, 0) as logs_received,
+    coalesce(counted.logs_eligible, 0) as logs_eligible,
+    coalesce(counted.logs_quarantined, 0) as logs_quarantined,
+    coalesce(counted.logs_excluded, 0) as logs_excluded,
+    coalesce(counted.logs_out_of_term, 0) as logs_out_of_term,
+    coalesce(received.seconds_received, 0) as seconds_received,
+    coalesce(counted.seconds_counted, 0) as seconds_counted
+from received
+full join counted on received.project_id = counted.project_id
+""",
+    "work.quarantine_change": """\
+-- One row per row set aside in scope that differs from what is open (quarantine_id): change is opened, changed, closed.
+-- A row that left did so because a new version superseded it, or because it became valid or disappeared (resolved).
+with
+
+open_in_scope as (
+
+    select
+        quarantine_id,
+        row_id,
+        home,
+        entity,
+        key,
+        contract_id,
+        client,
+        reasons,
+        detail,
+        source,
+        seconds,
+        state,
+        waived_by,
+        waived_reason
+    from audit.quarantine_open
+    where
+        (
+            entity in ('contracts', 'projects', 'rates')
+            and home in (select contract_id from temp.scope_contract)
+        )
+        or (entity = 'time_logs' and home in (select project_id from temp.scope_project))
+        or (entity in ('invoices', 'invoice_lines') and home in (select invoice_id from temp.scope_invoice))
+
+),
+
+fresh as (
+
+    select
+        quarantine_id,
+        row_id,
+        home,
+        entity,
+        key,
+        contract_id,
+        client,
+        reasons,
+        detail,
+        source,
+        seconds,
+        state,
+        waived_by,
+        waived_reason
+    from temp.quarantined
+    except
+    select
+        quarantine_id,
+        row_id,
+        home,
+        entity,
+        key,
+        contract_id,
+        client,
+        reasons,
+        detail,
+        source,
+        seconds,
+        state,
+        waived_by,
+        waived_reason
+    from open_in_scope
+
+)
+
+select
+    fresh.*,
+    quarantine_open.opened_run_id,
+    quarantine_open.raw,
+    case when quarantine_open.quarantine_id is null then 'opened' else 'changed' end as change
+from fresh
+left join audit.quarantine_open on fresh.quarantine_id = quarantine_open.quarantine_id
+union all by name
+select
+    open_in_scope.* replace (
+        case
+            when superseded.row_id is null then 'resolved'
+            else 'superseded'
+        end as state
+    ),
+    quarantine_open.opened_run_id,
+    quarantine_open.raw,
+    'closed' as change
+from open_in_scope
+inner join audit.quarantine_open on open_in_scope.quarantine_id = quarantine_open.quarantine_id
+left join reconcile.superseded_row as superseded
+    on open_in_scope.entity = superseded.dataset and open_in_scope.row_id = superseded.row_id
+anti join temp.quarantined on open_in_scope.quarantine_id = quarantined.quarantine_id
+""",
+    "billing.estimate": """\
+-- One row per time log outside the pricing chain that may be worth something (row_id): its seconds at its rate alone.
+-- The amount is NULL where there is no single rate or the contract is invalid.
+with
+
+candidates as (
+
+    select
+        row_id,
+        contract_id,
+        time_log_id,
+        hourly_rate_scaled,
+        seconds,
+        'out_of_term' as class
+    from temp.log
+    where status = 'out_of_term'
+    union all by name
+    select
+        log.row_id,
+        log.contract_id,
+        log.time_log_id,
+        log.hourly_rate_scaled,
+        log.seconds,
+        case log.excluded_as when 'unapproved' then 'unapproved' else 'non_billable_time' end as class
+    from temp.log
+    inner join temp.contract using (contract_id)
+    where
+        log.match = 'in_force'
+        and contract.billing_model = 'time_and_materials'
+        and log.is_project_billable
+        and (log.excluded_as = 'unapproved' or (log.excluded_as = 'non_billable' and not log.is_billable))
+    union all by name
+    select
+        row_id,
+        contract_id,
+        time_log_id,
+        hourly_rate_scaled,
+        overrun_seconds as seconds,
+        'fixed_price_overrun' as class
+    from billing.overrun
+    where overrun_seconds > 0
+
+)
+
+select
+    candidates.row_id,
+    candidates.contract_id,
+    candidates.time_log_id,
+    candidates.class,
+    candidates.seconds,
+    ((2 * candidates.seconds::hugeint * candidates.hourly_rate_scaled * contract.minor_factor + 36000000) // 72000000)::bigint
+        as amount_minor
+from candidates
+inner join temp.contract using (contract_id)
+""",
+    "pricing.rounded": """\
+-- One row per eligible time log (row_id): its seconds rounded, alone or with the rest of its day.
+-- In a day unit each log gets what it adds to the rounded day; the last also gets what is left of it.
+with
+
+units as (
+
+    select
+        eligible.*,
+        eligible.seconds as unit_seconds,
+        eligible.seconds as unit_seconds_to_here,
+        true as is_last,
+        contract.rounding_seconds,
+        contract.rounding_mode,
+        contract.minimum_seconds
+    from pricing.eligible
+    inner join temp.contract using (contract_id)
+    where contract.rounding_unit = 'entry'
+    union all by name
+    select
+        eligible.*,
+        (sum(eligible.seconds) over (
+            partition by
+                eligible.contract_id, eligible.project_id, eligible.person, eligible.task, eligible.worked_on
+        ))::bigint as unit_seconds,
+        (sum(eligible.seconds) over in_order)::bigint as unit_seconds_to_here,
+        lead(eligible.row_id) over in_order is null as is_last,
+        contract.rounding_seconds,
+        contract.rounding_mode,
+        contract.minimum_seconds
+    from pricing.eligible
+    inner join temp.contract using (contract_id)
+    where contract.rounding_unit != 'entry'
+    window
+        in_order as (
+            partition by
+                eligible.contract_id, eligible.project_id, eligible.person, eligible.task, eligible.worked_on
+            order by eligible.place
+        )
+
+),
+
+rounded as (
+
+    select
+        *,
+        greatest(
+            case
+                when rounding_seconds = 0 then unit_seconds
+                when rounding_mode = 'down' then unit_seconds // rounding_seconds * rounding_seconds
+                when rounding_mode = 'nearest'
+                    then (2 * unit_seconds + rounding_seconds) // (2 * rounding_seconds) * rounding_seconds
+                else (unit_seconds + rounding_seconds - 1) // rounding_seconds * rounding_seconds
+            end,
+            minimum_seconds
+        ) as unit_rounded_seconds
+    from units
+
+)
+
+select
+    row_id,
+    contract_id,
+    time_log_id,
+    project_id,
+    person,
+    task,
+    worked_on,
+    worked_month,
+    place,
+    seconds,
+    hourly_rate_scaled,
+    unit_seconds,
+    unit_rounded_seconds,
+    least(unit_seconds_to_here, unit_rounded_seconds)
+    - least(unit_seconds_to_here - seconds, unit_rounded_seconds)
+    + case when is_last then greatest(unit_rounded_seconds - unit_seconds, 0) else 0 end as rounded_seconds
+from rounded
+""",
+    "reconcile.raw_row": """\
+-- One row per source row this run sets aside or changes (dataset, row_id): its cells as JSON text, as given, or rebuilt
+-- from what was read of them.
+select
+    'contracts' as dataset,
+    row_id,
+    coalesce(
+        raw,
+        json_object(
+            'contract_id', contract_id::varchar,
+            'client', client::varchar,
+            'currency', currency::varchar,
+            'billing_model', billing_model::varchar,
+            'starts_on', starts_on::varchar,
+            'ends_on', ends_on::varchar,
+            'rounding_minutes', rounding_minutes::varchar,
+            'rounding_mode', rounding_mode::varchar,
+            'rounding_unit', rounding_unit::varchar,
+            'minimum_minutes', minimum_minutes::varchar,
+            'overtime_after_minutes', overtime_after_minutes::varchar,
+            'overtime_multiplier', overtime_multiplier::varchar,
+            'weekend_multiplier', weekend_multiplier::varchar,
+            'prepaid_minutes', prepaid_minutes::varchar,
+            'prepaid_period', prepaid_period::varchar,
+            'cap_minutes', cap_minutes::varchar,
+            'cap_amount', cap_amount::varchar,
+            'cap_period', cap_period::varchar,
+            'discount_percent', discount_percent::varchar,
+            'grace_days', grace_days::varchar,
+            'grace_from', grace_from::varchar,
+            'threshold_amount', threshold_amount::varchar
+        )::varchar
+    ) as raw
+from source.contracts
+where row_id in (select row_id from temp.quarantine_change where entity = 'contracts' and change = 'opened')
+union all by name
+select
+    'projects' as dataset,
+    row_id,
+    coalesce(
+        raw,
+        json_object(
+            'project_id', project_id::varchar,
+            'contract_id', contract_id::varchar,
+            'name', name::varchar,
+            'is_billable', is_billable::varchar
+        )::varchar
+    ) as raw
+from source.projects
+where row_id in (select row_id from temp.quarantine_change where entity = 'projects' and change = 'opened')
+union all by name
+select
+    'rates' as dataset,
+    row_id,
+    coalesce(
+        raw,
+        json_object(
+            'contract_id', contract_id::varchar,
+            'project_id', project_id::varchar,
+            'person', person::varchar,
+            'role', role::varchar,
+            'task', task::varchar,
+            'hourly_rate', hourly_rate::varchar,
+            'valid_from', valid_from::varchar,
+            'valid_to', valid_to::varchar
+        )::varchar
+    ) as raw
+from source.rates
+where row_id in (select row_id from temp.quarantine_change where entity = 'rates' and change = 'opened')
+union all by name
+select
+    'time_logs' as dataset,
+    row_id,
+    coalesce(
+        raw,
+        json_object(
+            'time_log_id', time_log_id::varchar,
+            'project_id', project_id::varchar,
+            'person', person::varchar,
+            'role', role::varchar,
+            'task', task::varchar,
+            'worked_on', worked_on::varchar,
+            'seconds', seconds::varchar,
+            'is_billable', is_billable::varchar,
+            'is_approved', is_approved::varchar,
+            'entered_at', entered_at::varchar,
+            'note', note::varchar
+        )::varchar
+    ) as raw
+from source.time_logs
+where row_id in (select row_id from temp.quarantine_change where entity = 'time_logs' and change = 'opened')
+union all by name
+select
+    'invoices' as dataset,
+    row_id,
+    coalesce(
+        raw,
+        json_object(
+            'invoice_id', invoice_id::varchar,
+            'contract_id', contract_id::varchar,
+            'currency', currency::varchar,
+            'issued_on', issued_on::varchar,
+            'status', status::varchar
+        )::varchar
+    ) as raw
+from source.invoices
+where row_id in (select row_id from temp.quarantine_change where entity = 'invoices' and change = 'opened')
+union all by name
+select
+    'invoice_lines' as dataset,
+    row_id,
+    coalesce(
+        raw,
+        json_object(
+            'invoice_id', invoice_id::varchar,
+            'line_no', line_no::varchar,
+            'kind', kind::varchar,
+            'time_log_id', time_log_id::varchar,
+            'project_id', project_id::varchar,
+            'person', person::varchar,
+            'role', role::varchar,
+            'task', task::varchar,
+            'period_start', period_start::varchar,
+            'period_end', period_end::varchar,
+            'seconds', seconds::varchar,
+            'net_amount', net_amount::varchar
+        )::varchar
+    ) as raw
+from source.invoice_lines
+where row_id in (select row_id from temp.quarantine_change where entity = 'invoice_lines' and change = 'opened')
+""",
+    "work.estimate": """\
+-- One row per time log in scope outside the pricing chain that may be worth something (row_id).
+from billing.estimate
+""",
+    "pricing.overtime": """\
+-- One row per eligible time log (row_id): its rounded seconds as regular ones and overtime, per person and day.
+with
+
+counted as (
+
+    select
+        rounded.*,
+        contract.overtime_after_seconds,
+        (sum(rounded.rounded_seconds) over (
+            partition by rounded.contract_id, rounded.person, rounded.worked_on
+            order by rounded.place
+        ))::bigint as day_seconds_to_here
+    from pricing.rounded
+    inner join temp.contract using (contract_id)
+    where contract.overtime_after_seconds is not null
+    union all by name
+    select rounded.*
+    from pricing.rounded
+    inner join temp.contract using (contract_id)
+    where contract.overtime_after_seconds is null
+
+)
+
+select
+    * exclude (overtime_after_seconds),
+    case
+        when overtime_after_seconds is null then rounded_seconds
+        else
+            least(day_seconds_to_here, overtime_after_seconds)
+            - least(day_seconds_to_here - rounded_seconds, overtime_after_seconds)
+    end as regular_seconds,
+    rounded_seconds - regular_seconds as overtime_seconds
+from counted
+""",
+    "finding_rules.fixed_price_overrun": """\
+-- Work beyond the cap of a fixed-price contract, estimated.
+select
+    'exposure' as side,
+    contract_id,
+    'log:' || time_log_id as about,
+    row_id,
+    seconds,
+    amount_minor
+from temp.estimate
+where class = 'fixed_price_overrun'
+""",
+    "finding_rules.non_billable_time": """\
+-- Time marked not billable on a billable project, estimated.
+select
+    'exposure' as side,
+    contract_id,
+    'log:' || time_log_id as about,
+    row_id,
+    seconds,
+    amount_minor
+from temp.estimate
+where class = 'non_billable_time'
+""",
+    "finding_rules.out_of_term": """\
+-- Billable work on a day no contract of its project covers, estimated at the nearest one.
+select
+    'exposure' as side,
+    contract_id,
+    'log:' || time_log_id as about,
+    row_id,
+    seconds,
+    amount_minor
+from temp.estimate
+where class = 'out_of_term'
+""",
+    "finding_rules.unapproved": """\
+-- Billable time nobody approved yet, estimated.
+select
+    'exposure' as side,
+    contract_id,
+    'log:' || time_log_id as about,
+    row_id,
+    seconds,
+    amount_minor
+from temp.estimate
+where class = 'unapproved'
+""",
+    "pricing.prepaid": """\
+-- One row per eligible time log (row_id): what of it the contract's prepaid time has already paid, regular seconds first.
+with
+
+counted as (
+
+    select
+        overtime.*,
+        contract.prepaid_seconds as prepaid_limit_seconds,
+        (sum(overtime.rounded_seconds) over (
+            partition by
+                overtime.contract_id,
+                case contract.prepaid_period when 'month' then overtime.worked_month else 0 end
+            order by overtime.place
+        ))::bigint as prepaid_seconds_to_here
+    from pricing.overtime
+    inner join temp.contract using (contract_id)
+    where contract.prepaid_seconds > 0
+    union all by name
+    select overtime.*
+    from pricing.overtime
+    inner join temp.contract using (contract_id)
+    where contract.prepaid_seconds <= 0
+
+),
+
+used as (
+
+    select
+        * exclude (prepaid_limit_seconds),
+        case
+            when prepaid_limit_seconds is null then 0
+            else
+                least(prepaid_seconds_to_here, prepaid_limit_seconds)
+                - least(prepaid_seconds_to_here - rounded_seconds, prepaid_limit_seconds)
+        end as prepaid_seconds
+    from counted
+
+)
+
+select
+    *,
+    regular_seconds - least(regular_seconds, prepaid_seconds) as unpaid_regular_seconds,
+    overtime_seconds - (prepaid_seconds - least(regular_seconds, prepaid_seconds)) as unpaid_overtime_seconds
+from used
+""",
+    "pricing.hours_cap": """\
+-- One row per eligible time log (row_id): what of it lies within the contract's hours cap, regular seconds first.
+with
+
+counted as (
+
+    select
+        prepaid.*,
+        contract.cap_seconds as cap_limit_seconds,
+        (sum(prepaid.unpaid_regular_seconds + prepaid.unpaid_overtime_seconds) over (
+            partition by
+                prepaid.contract_id,
+                case contract.cap_period when 'month' then prepaid.worked_month else 0 end
+            order by prepaid.place
+        ))::bigint as cap_seconds_to_here
+    from pricing.prepaid
+    inner join temp.contract using (contract_id)
+    where contract.cap_seconds is not null
+    union all by name
+    select prepaid.*
+    from pricing.prepaid
+    inner join temp.contract using (contract_id)
+    where contract.cap_seconds is null
+
+),
+
+capped as (
+
+    select
+        * exclude (cap_limit_seconds),
+        case
+            when cap_limit_seconds is null then unpaid_regular_seconds + unpaid_overtime_seconds
+            else
+                least(cap_seconds_to_here, cap_limit_seconds)
+                - least(cap_seconds_to_here - unpaid_regular_seconds - unpaid_overtime_seconds, cap_limit_seconds)
+        end as payable_seconds
+    from counted
+
+)
+
+select
+    *,
+    least(unpaid_regular_seconds, payable_seconds) as payable_regular_seconds,
+    payable_seconds - least(unpaid_regular_seconds, payable_seconds) as payable_overtime_seconds
+from capped
+""",
+    "pricing.amount": """\
+-- One row per eligible time log (row_id): its price in minor units, and that of its seconds over the cap.
+-- Everything is a whole number: seconds, and factors in ten-thousandths. One division per amount, half away from zero.
+with
+
+factors as (
+
+    select
+        hours_cap.*,
+        contract.cap_period,
+        contract.cap_minor,
+        contract.discount_factor,
+        case when isodow(hours_cap.worked_on) >= 6 then contract.weekend_factor else 10000 end as regular_factor,
+        greatest(
+            contract.overtime_factor,
+            case when isodow(hours_cap.worked_on) >= 6 then contract.weekend_factor else 10000 end
+        ) as overtime_factor,
+        360000::hugeint * 1000000000000 // contract.minor_factor as divisor
+    from pricing.hours_cap
+    inner join temp.contract using (contract_id)
+
+),
+
+numerators as (
+
+    select
+        *,
+        (payable_regular_seconds::hugeint * regular_factor + payable_overtime_seconds::hugeint * overtime_factor)
+        * hourly_rate_scaled * discount_factor as numerator,
+        (
+            (unpaid_regular_seconds - payable_regular_seconds)::hugeint * regular_factor
+            + (unpaid_overtime_seconds - payable_overtime_seconds)::hugeint * overtime_factor
+        ) * hourly_rate_scaled * discount_factor as over_cap_numerator
+    from factors
+
+)
+
+select
+    * exclude (numerator, over_cap_numerator, divisor),
+    ((2 * numerator + divisor) // (2 * divisor))::bigint as amount_minor,
+    ((2 * over_cap_numerator + divisor) // (2 * divisor))::bigint as over_cap_seconds_minor
+from numerators
+""",
+    "pricing.money_cap": """\
+-- One row per eligible time log (row_id): what is owed for it within the contract's money cap.
+with
+
+counted as (
+
+    select
+        *,
+        sum(amount_minor) over (
+            partition by contract_id, case cap_period when 'month' then worked_month else 0 end
+            order by place
+        ) as amount_minor_to_here
+    from pricing.amount
+    where cap_minor is not null
+    union all by name
+    select *
+    from pricing.amount
+    where cap_minor is null
+
+)
+
+select
+    *,
+    case
+        when cap_minor is null then amount_minor
+        else least(amount_minor_to_here, cap_minor) - least(amount_minor_to_here - amount_minor, cap_minor)
+    end::bigint as expected_minor,
+    over_cap_seconds_minor + amount_minor - expected_minor as over_cap_minor
+from counted
+""",
+    "work.priced_log": """\
+-- One row per eligible time log in scope (row_id) with every step of the pricing chain.
+from pricing.money_cap
+""",
+    "billing.invoice_span": """\
+-- One row per live invoice in its contract's currency whose lines speak of dates (invoice_id): the span of those dates.
+-- Direct lines speak of the day of their eligible log, pooled ones of their period, where blank is endless.
+with
+
+days as (
+
+    select
+        line.invoice_id,
+        case when line.time_log_id is null then coalesce(line.period_start, '-infinity') else priced_log.worked_on end
+            as first_day,
+        case when line.time_log_id is null then coalesce(line.period_end, 'infinity') else priced_log.worked_on end
+            as last_day
+    from temp.line
+    left join temp.priced_log
+        on line.contract_id = priced_log.contract_id and line.time_log_id = priced_log.time_log_id
+    where
+        line.is_matched
+        and coalesce(line.period_start <= line.period_end or line.time_log_id is not null, true)
+
+)
+
+select
+    invoice_id,
+    min(first_day) as first_day,
+    max(last_day) as last_day
+from days
+group by invoice_id
+""",
+    "work.direct": """\
+-- One row per contract and time log id that its matched lines name (contract_id, time_log_id).
+-- row_id is the eligible log of that contract, NULL where there is none: such lines bill nothing.
+with
+
+by_invoice as (
+
+    select
+        contract_id,
+        time_log_id,
+        invoice_id,
+        sum(amount_minor) as amount_minor,
+        sum(seconds) as seconds,
+        count(*) as line_count,
+        count(seconds) as timed_line_count
+    from temp.line
+    where is_matched and time_log_id is not null
+    group by contract_id, time_log_id, invoice_id
+
+),
+
+by_log as (
+
+    select
+        contract_id,
+        time_log_id,
+        sum(amount_minor)::bigint as billed_minor,
+        sum(seconds)::bigint as billed_seconds,
+        sum(line_count)::bigint as line_count,
+        sum(line_count) = sum(timed_line_count) as has_all_seconds,
+        count(*) filter (where amount_minor > 0) as positive_invoice_count,
+        string_agg(invoice_id, ', ' order by invoice_id) as invoice_ids
+    from by_invoice
+    group by contract_id, time_log_id
+
+)
+
+select
+    by_log.*,
+    priced_log.row_id
+from by_log
+left join temp.priced_log using (contract_id, time_log_id)
+""",
+    "billing.pooled_log": """\
+-- One row per eligible time log that a pool bills (row_id): the share of the pool's seconds and amount it gets.
+-- In order, logs use the pool's seconds; each gets the rounded amount up to itself less what came before.
+with
+
+chosen as (
+
+    select
+        priced_log.row_id,
+        priced_log.contract_id,
+        any_value(priced_log.place) as log_place,
+        any_value(priced_log.payable_seconds) as payable_seconds,
+        min(pool.place) as place
+    from temp.priced_log
+    inner join temp.log using (row_id)
+    inner join temp.pool
+        on
+            priced_log.contract_id = pool.contract_id
+            and (pool.period_start is null or priced_log.worked_on >= pool.period_start)
+            and (pool.period_end is null or priced_log.worked_on <= pool.period_end)
+            and (pool.project_id is null or priced_log.project_id = pool.project_id)
+            and (pool.person is null or priced_log.person = pool.person)
+            and (pool.task is null or priced_log.task = pool.task)
+            and (pool.role is null or log.role = pool.role)
+    anti join temp.direct on priced_log.row_id = direct.row_id
+    where
+        priced_log.payable_seconds > 0
+        and pool.place is not null
+    group by priced_log.row_id, priced_log.contract_id
+
+),
+
+counted as (
+
+    select
+        chosen.row_id,
+        chosen.contract_id,
+        chosen.place,
+        chosen.payable_seconds,
+        pool.amount_minor,
+        pool.seconds,
+        pool.invoice_ids,
+        sum(chosen.payable_seconds) over (
+            partition by chosen.contract_id, chosen.place
+            order by chosen.log_place
+        ) as seconds_to_here
+    from chosen
+    inner join temp.pool using (contract_id, place)
+
+),
+
+used as (
+
+    select
+        row_id,
+        contract_id,
+        place,
+        amount_minor,
+        seconds,
+        invoice_ids,
+        least(seconds_to_here, seconds)::hugeint as used_to_here,
+        least(seconds_to_here - payable_seconds, seconds)::hugeint as used_before
+    from counted
+
+)
+
+select
+    row_id,
+    contract_id,
+    place,
+    invoice_ids,
+    (used_to_here - used_before)::bigint as billed_seconds,
+    (
+        sign(amount_minor) * ((2 * abs(amount_minor)::hugeint * used_to_here + seconds) // (2 * seconds))
+        - sign(amount_minor) * ((2 * abs(amount_minor)::hugeint * used_before + seconds) // (2 * seconds))
+    )::bigint as billed_minor
+from used
+""",
+    "work.pooled_log": """\
+-- One row per eligible time log in scope that a pool bills (row_id).
+from billing.pooled_log
+""",
+    "billing.unmatched": """\
+-- One row per sum billed for no eligible log (contract_id, about): direct lines by log id, and what a pool has left over.
+with
+
+pooled as (
+
+    select
+        contract_id,
+        place,
+        sum(billed_minor) as billed_minor
+    from temp.pooled_log
+    group by contract_id, place
+
+)
+
+select
+    contract_id,
+    'log:' || time_log_id as about,
+    billed_minor as amount_minor,
+    billed_seconds as seconds,
+    invoice_ids
+from temp.direct
+where row_id is null and billed_minor != 0
+union all by name
+select
+    pool.contract_id,
+    pool.about,
+    (pool.amount_minor - coalesce(pooled.billed_minor, 0))::bigint as amount_minor,
+    pool.seconds,
+    pool.invoice_ids
+from temp.pool
+left join pooled using (contract_id, place)
+where pool.amount_minor != coalesce(pooled.billed_minor, 0)
+""",
+    "work.billed_log": """\
+-- One row per eligible time log in scope (row_id): what is owed for it and what live invoices billed for it.
+select
+    priced_log.row_id,
+    priced_log.contract_id,
+    priced_log.time_log_id,
+    priced_log.project_id,
+    priced_log.person,
+    log.role,
+    priced_log.task,
+    priced_log.worked_on,
+    log.entered_on,
+    priced_log.hourly_rate_scaled,
+    priced_log.payable_seconds,
+    priced_log.expected_minor,
+    priced_log.over_cap_minor,
+    priced_log.unpaid_regular_seconds + priced_log.unpaid_overtime_seconds - priced_log.payable_seconds
+        as over_cap_seconds,
+    coalesce(direct.billed_minor, pooled_log.billed_minor, 0) as billed_minor,
+    case
+        when direct.row_id is not null and direct.has_all_seconds then direct.billed_seconds
+        when direct.row_id is not null then priced_log.payable_seconds
+        else coalesce(pooled_log.billed_seconds, 0)
+    end as billed_seconds,
+    coalesce(direct.line_count, 0) as direct_line_count,
+    coalesce(direct.positive_invoice_count, 0) as positive_invoice_count,
+    coalesce(direct.invoice_ids, pooled_log.invoice_ids) as invoice_ids,
+    case contract.grace_from
+        when 'month_end' then last_day(priced_log.worked_on)
+        else priced_log.worked_on
+    end + contract.grace_days as due_on,
+    contract.minor_unit
+from temp.priced_log
+inner join temp.log using (row_id)
+inner join temp.contract on priced_log.contract_id = contract.contract_id
+left join temp.direct on priced_log.row_id = direct.row_id
+left join temp.pooled_log on priced_log.row_id = pooled_log.row_id
+""",
+    "work.unmatched": """\
+-- One row per sum in scope billed for no eligible log (contract_id, about).
+from billing.unmatched
+""",
+    "finding_rules.over_cap": """\
+-- Worked beyond the contract's hours cap or money cap, and therefore not owed.
+select
+    'exposure' as side,
+    contract_id,
+    'log:' || time_log_id as about,
+    row_id,
+    over_cap_seconds as seconds,
+    over_cap_minor as amount_minor,
+    expected_minor,
+    billed_minor,
+    invoice_ids
+from temp.billed_log
+where over_cap_minor != 0
+""",
+    "work.gap": """\
+-- One row per eligible time log in scope whose billing differs from what is owed (row_id), and in which way (gap):
+-- rounding, not_due, nothing_billed, billed_short or billed_over. gap_minor is owed less billed.
+select
+    *,
+    expected_minor - billed_minor as gap_minor,
+    case
+        when abs(expected_minor - billed_minor) <= greatest(direct_line_count, 1) and billed_minor != 0 then 'rounding'
+        when expected_minor < billed_minor then 'billed_over'
+        when (select as_of from temp.cycle) < due_on then 'not_due'
+        when billed_seconds = 0 and billed_minor = 0 then 'nothing_billed'
+        else 'billed_short'
+    end as gap
+from temp.billed_log
+where expected_minor != billed_minor
+""",
+    "finding_rules.invoiced_without_log": """\
+-- Billed, and no eligible time log accounts for it.
+select
+    'overbilled' as side,
+    contract_id,
+    about,
+    seconds,
+    amount_minor,
+    amount_minor as billed_minor,
+    invoice_ids
+from temp.unmatched
+where amount_minor > 0
+""",
+    "finding_rules.unapplied_credit": """\
+-- Credited, and no eligible time log accounts for it; shown as a positive amount.
+select
+    'exposure' as side,
+    contract_id,
+    about,
+    seconds,
+    -amount_minor as amount_minor,
+    amount_minor as billed_minor,
+    invoice_ids
+from temp.unmatched
+where amount_minor < 0
+""",
+    "billing.late_log": """\
+-- One row per time log with nothing billed that was entered after a live invoice covering its day was issued (row_id).
+select
+    gap.row_id,
+    string_agg(invoice.invoice_id, ', ' order by invoice.invoice_id) as invoice_ids
+from temp.gap
+inner join temp.invoice
+    on gap.contract_id = invoice.contract_id and gap.entered_on > invoice.issued_on
+inner join billing.invoice_span
+    on
+        invoice.invoice_id = invoice_span.invoice_id
+        and gap.worked_on between invoice_span.first_day and invoice_span.last_day
+where gap.gap = 'nothing_billed'
+group by gap.row_id
+""",
+    "billing.voided_log": """\
+-- One row per time log with nothing billed that a void invoice of its contract had billed (row_id).
+with
+
+void_lines as (
+
+    select *
+    from temp.line
+    where
+        status = 'void'
+        and kind = 'time'
+        and (time_log_id is not null or coalesce(period_start <= period_end, true))
+
+),
+
+matches as (
+
+    select
+        gap.row_id,
+        void_lines.invoice_id
+    from temp.gap
+    inner join void_lines
+        on gap.contract_id = void_lines.contract_id and gap.time_log_id = void_lines.time_log_id
+    where gap.gap = 'nothing_billed'
+    union
+    select
+        gap.row_id,
+        void_lines.invoice_id
+    from temp.gap
+    inner join void_lines
+        on
+            gap.contract_id = void_lines.contract_id
+            and (void_lines.period_start is null or gap.worked_on >= void_lines.period_start)
+            and (void_lines.period_end is null or gap.worked_on <= void_lines.period_end)
+            and (void_lines.project_id is null or gap.project_id = void_lines.project_id)
+            and (void_lines.person is null or gap.person = void_lines.person)
+            and (void_lines.task is null or gap.task = void_lines.task)
+            and (void_lines.role is null or gap.role = void_lines.role)
+    where
+        gap.gap = 'nothing_billed'
+        and void_lines.time_log_id is null
+
+)
+
+select
+    row_id,
+    string_agg(invoice_id, ', ' order by invoice_id) as invoice_ids
+from matches
+group by row_id
+""",
+    "finding_rules.double_billed": """\
+-- Billed by two invoices or more.
+select
+    'overbilled' as side,
+    gap.contract_id,
+    'log:' || gap.time_log_id as about,
+    gap.row_id,
+    gap.billed_seconds as seconds,
+    -gap.gap_minor as amount_minor,
+    gap.expected_minor,
+    gap.billed_minor,
+    gap.invoice_ids as invoice_ids,
+    null::date as due_on
+from temp.gap
+where gap.gap = 'billed_over' and gap.positive_invoice_count >= 2
+""",
+    "finding_rules.hours_over": """\
+-- Billed for more hours than are owed.
+select
+    'overbilled' as side,
+    gap.contract_id,
+    'log:' || gap.time_log_id as about,
+    gap.row_id,
+    gap.billed_seconds - gap.payable_seconds as seconds,
+    -gap.gap_minor as amount_minor,
+    gap.expected_minor,
+    gap.billed_minor,
+    gap.invoice_ids as invoice_ids,
+    null::date as due_on
+from temp.gap
+where gap.gap = 'billed_over' and gap.positive_invoice_count < 2 and gap.billed_seconds > gap.payable_seconds
+""",
+    "finding_rules.not_due": """\
+-- Owed and not fully billed, but the contract gives the invoice more time.
+select
+    'pending' as side,
+    gap.contract_id,
+    'log:' || gap.time_log_id as about,
+    gap.row_id,
+    gap.payable_seconds as seconds,
+    gap.gap_minor as amount_minor,
+    gap.expected_minor,
+    gap.billed_minor,
+    gap.invoice_ids as invoice_ids,
+    gap.due_on as due_on
+from temp.gap
+where gap.gap = 'not_due'
+""",
+    "finding_rules.rate_over": """\
+-- Billed at more than the contract says.
+select
+    'overbilled' as side,
+    gap.contract_id,
+    'log:' || gap.time_log_id as about,
+    gap.row_id,
+    gap.billed_seconds as seconds,
+    -gap.gap_minor as amount_minor,
+    gap.expected_minor,
+    gap.billed_minor,
+    gap.invoice_ids as invoice_ids,
+    null::date as due_on
+from temp.gap
+where gap.gap = 'billed_over' and gap.positive_invoice_count < 2 and gap.billed_seconds <= gap.payable_seconds
+""",
+    "finding_rules.rounding": """\
+-- Owed and billed differ by no more than the rounding of the lines that billed it.
+select
+    'noise' as side,
+    gap.contract_id,
+    'log:' || gap.time_log_id as about,
+    gap.row_id,
+    gap.payable_seconds as seconds,
+    gap.gap_minor as amount_minor,
+    gap.expected_minor,
+    gap.billed_minor,
+    gap.invoice_ids as invoice_ids,
+    null::date as due_on
+from temp.gap
+where gap.gap = 'rounding'
+""",
+    "work.shortfall": """\
+-- One row per time log in scope billed for less than is owed (row_id): how much of the gap is hours, the rest is rate.
+select
+    row_id,
+    case
+        when payable_seconds > 0 and billed_seconds < payable_seconds
+            then
+                least(
+                    gap_minor,
+                    (2 * expected_minor::hugeint * (payable_seconds - billed_seconds) + payable_seconds)
+                    // (2 * payable_seconds)
+                )::bigint
+        else 0
+    end as hours_minor,
+    gap_minor - hours_minor as rate_minor
+from temp.gap
+where gap = 'billed_short'
+""",
+    "work.unbilled_log": """\
+-- One row per time log in scope with nothing billed though due (row_id), and why: void_not_rebilled, late_entry, unbilled.
+select
+    gap.row_id,
+    case
+        when voided_log.row_id is not null then 'void_not_rebilled'
+        when late_log.row_id is not null then 'late_entry'
+        else 'unbilled'
+    end as cause,
+    coalesce(voided_log.invoice_ids, late_log.invoice_ids) as invoice_ids
+from temp.gap
+left join billing.voided_log on gap.row_id = voided_log.row_id
+left join billing.late_log on gap.row_id = late_log.row_id
+where gap.gap = 'nothing_billed'
+""",
+    "finding_rules.hours_short": """\
+-- Billed for fewer hours than are owed.
+select
+    'leakage' as side,
+    gap.contract_id,
+    'log:' || gap.time_log_id as about,
+    gap.row_id,
+    gap.payable_seconds - gap.billed_seconds as seconds,
+    shortfall.hours_minor as amount_minor,
+    gap.expected_minor,
+    gap.billed_minor,
+    gap.invoice_ids as invoice_ids,
+    null::date as due_on
+from temp.gap
+inner join temp.shortfall using (row_id)
+where shortfall.hours_minor != 0
+""",
+    "finding_rules.rate_under": """\
+-- Billed at less than the contract says, once missing hours are counted apart.
+select
+    'leakage' as side,
+    gap.contract_id,
+    'log:' || gap.time_log_id as about,
+    gap.row_id,
+    gap.billed_seconds as seconds,
+    shortfall.rate_minor as amount_minor,
+    gap.expected_minor,
+    gap.billed_minor,
+    gap.invoice_ids as invoice_ids,
+    null::date as due_on
+from temp.gap
+inner join temp.shortfall using (row_id)
+where shortfall.rate_minor != 0
+""",
+    "finding_rules.late_entry": """\
+-- Owed, and entered after the invoice for its days went out.
+select
+    'leakage' as side,
+    gap.contract_id,
+    'log:' || gap.time_log_id as about,
+    gap.row_id,
+    gap.payable_seconds as seconds,
+    gap.gap_minor as amount_minor,
+    gap.expected_minor,
+    gap.billed_minor,
+    unbilled_log.invoice_ids as invoice_ids,
+    null::date as due_on
+from temp.gap
+inner join temp.unbilled_log using (row_id)
+where unbilled_log.cause = 'late_entry'
+""",
+    "finding_rules.unbilled": """\
+-- Owed, and never billed.
+select
+    'leakage' as side,
+    gap.contract_id,
+    'log:' || gap.time_log_id as about,
+    gap.row_id,
+    gap.payable_seconds as seconds,
+    gap.gap_minor as amount_minor,
+    gap.expected_minor,
+    gap.billed_minor,
+    unbilled_log.invoice_ids as invoice_ids,
+    null::date as due_on
+from temp.gap
+inner join temp.unbilled_log using (row_id)
+where unbilled_log.cause = 'unbilled'
+""",
+    "finding_rules.void_not_rebilled": """\
+-- Owed, and billed only by an invoice that was voided.
+select
+    'leakage' as side,
+    gap.contract_id,
+    'log:' || gap.time_log_id as about,
+    gap.row_id,
+    gap.payable_seconds as seconds,
+    gap.gap_minor as amount_minor,
+    gap.expected_minor,
+    gap.billed_minor,
+    unbilled_log.invoice_ids as invoice_ids,
+    null::date as due_on
+from temp.gap
+inner join temp.unbilled_log using (row_id)
+where unbilled_log.cause = 'void_not_rebilled'
+""",
+    "finding_rules.all_rules": """\
+-- Every row of every rule in this folder.
+select 'currency_mismatch' as rule_name, * from finding_rules.currency_mismatch
+union all by name
+select 'double_billed' as rule_name, * from finding_rules.double_billed
+union all by name
+select 'fixed_price_overrun' as rule_name, * from finding_rules.fixed_price_overrun
+union all by name
+select 'hours_over' as rule_name, * from finding_rules.hours_over
+union all by name
+select 'hours_short' as rule_name, * from finding_rules.hours_short
+union all by name
+select 'invoiced_without_log' as rule_name, * from finding_rules.invoiced_without_log
+union all by name
+select 'late_entry' as rule_name, * from finding_rules.late_entry
+union all by name
+select 'non_billable_time' as rule_name, * from finding_rules.non_billable_time
+union all by name
+select 'not_due' as rule_name, * from finding_rules.not_due
+union all by name
+select 'out_of_term' as rule_name, * from finding_rules.out_of_term
+union all by name
+select 'over_cap' as rule_name, * from finding_rules.over_cap
+union all by name
+select 'rate_over' as rule_name, * from finding_rules.rate_over
+union all by name
+select 'rate_under' as rule_name, * from finding_rules.rate_under
+union all by name
+select 'rounding' as rule_name, * from finding_rules.rounding
+union all by name
+select 'unapplied_credit' as rule_name, * from finding_rules.unapplied_credit
+union all by name
+select 'unapproved' as rule_name, * from finding_rules.unapproved
+union all by name
+select 'unbilled' as rule_name, * from finding_rules.unbilled
+union all by name
+select 'void_not_rebilled' as rule_name, * from finding_rules.void_not_rebilled
+""",
+    "work.finding": """\
+-- One row per finding in scope (finding_id), as audit.finding_open stores it. Amounts in the finding's currency.
+-- A leakage finding a person accepted stays written off while its amount is not above the accepted one.
+with
+
+-- A finding is identified by contract, class and what it is about.
+found as (
+
+    select
+        *,
+        left(md5(contract_id || chr(31) || rule_name || chr(31) || about), 16) as finding_id
+    from finding_rules.all_rules
+
+),
+
+accepted as (
+
+    select
+        finding_id,
+        arg_max(coalesce(accepted_amount, -1), write_off_id) as accepted_amount
+    from audit.write_off
+    group by finding_id
+
+),
+
+amounts as (
+
+    select
+        found.*,
+        contract.client,
+        coalesce(found.foreign_currency, contract.currency) as currency,
+        coalesce(found.foreign_amount, (found.amount_minor * contract.minor_unit)::decimal(18, 4)) as amount,
+        (found.expected_minor * contract.minor_unit)::decimal(18, 4) as expected_amount,
+        coalesce(found.foreign_amount, (found.billed_minor * contract.minor_unit)::decimal(18, 4)) as billed_amount
+    from found
+    inner join temp.contract using (contract_id)
+
+)
+
+select
+    amounts.finding_id,
+    amounts.contract_id,
+    amounts.client,
+    amounts.currency,
+    case
+        when amounts.side = 'leakage' and amounts.amount <= accepted.accepted_amount then 'written_off'
+        else amounts.side
+    end as side,
+    amounts.rule_name as class,
+    amounts.about,
+    coalesce(log.time_log_id, case when amounts.about like 'log:%' then substr(amounts.about, 5) end) as time_log_id,
+    log.project_id,
+    log.person,
+    log.role,
+    log.task,
+    log.worked_on,
+    amounts.seconds,
+    (log.hourly_rate_scaled * 0.0001)::decimal(18, 4) as hourly_rate,
+    amounts.expected_amount,
+    amounts.billed_amount,
+    amounts.amount,
+    amounts.invoice_ids,
+    amounts.due_on
+from amounts
+left join temp.log using (row_id)
+left join accepted on amounts.finding_id = accepted.finding_id
+""",
+    "work.finding_change": """\
+-- One row per finding in scope that differs from what is open (finding_id): change is opened, changed or closed.
+with
+
+open_in_scope as (
+
+    select
+        finding_id,
+        contract_id,
+        client,
+        currency,
+        side,
+        class,
+        about,
+        time_log_id,
+        project_id,
+        person,
+        role,
+        task,
+        worked_on,
+        seconds,
+        hourly_rate,
+        expected_amount,
+        billed_amount,
+        amount,
+        invoice_ids,
+        due_on
+    from audit.finding_open
+    where contract_id in (select contract_id from temp.scope_contract)
+
+),
+
+fresh as (
+
+    select
+        finding_id,
+        contract_id,
+        client,
+        currency,
+        side,
+        class,
+        about,
+        time_log_id,
+        project_id,
+        person,
+        role,
+        task,
+        worked_on,
+        seconds,
+        hourly_rate,
+        expected_amount,
+        billed_amount,
+        amount,
+        invoice_ids,
+        due_on
+    from temp.finding
+    except
+    select
+        finding_id,
+        contract_id,
+        client,
+        currency,
+        side,
+        class,
+        about,
+        time_log_id,
+        project_id,
+        person,
+        role,
+        task,
+        worked_on,
+        seconds,
+        hourly_rate,
+        expected_amount,
+        billed_amount,
+        amount,
+        invoice_ids,
+        due_on
+    from open_in_scope
+
+)
+
+select
+    fresh.*,
+    finding_open.opened_run_id,
+    case when finding_open.finding_id is null then 'opened' else 'changed' end as change
+from fresh
+left join audit.finding_open on fresh.finding_id = finding_open.finding_id
+union all by name
+select
+    open_in_scope.* replace (0 as amount),
+    finding_open.opened_run_id,
+    'closed' as change
+from open_in_scope
+inner join audit.finding_open on open_in_scope.finding_id = finding_open.finding_id
+anti join temp.finding on open_in_scope.finding_id = finding.finding_id
+""",
+    "work.position": """\
+-- One row per contract in scope (contract_id), as audit.position_open stores it. Amounts in the contract's currency.
+with
+
+billed as (
+
+    select
+        contract_id,
+        sum(expected_minor) as expected_minor,
+        sum(billed_minor) as billed_minor
+    from temp.billed_log
+    group by contract_id
+
+),
+
+sides as (
+
+    select
+        finding.contract_id,
+        sum(finding.amount) filter (where finding.side = 'leakage') as leakage_amount,
+        sum(finding.amount) filter (where finding.side = 'written_off') as written_off_amount,
+        sum(finding.amount) filter (where finding.side = 'overbilled') as overbilled_amount,
+        sum(finding.amount) filter (where finding.side = 'exposure') as exposure_amount,
+        sum(finding.amount) filter (where finding.side = 'pending') as pending_amount,
+        sum(finding.amount) filter (where finding.side = 'noise') as noise_amount,
+        min(finding.worked_on) filter (where finding.side = 'leakage') as oldest_leakage_on
+    from temp.finding
+    inner join temp.contract using (contract_id)
+    where finding.currency is not distinct from contract.currency
+    group by finding.contract_id
+
+),
+
+unbilled as (
+
+    select
+        billed_log.contract_id,
+        sum(billed_log.payable_seconds - billed_log.billed_seconds) as seconds
+    from temp.billed_log
+    where
+        billed_log.billed_seconds < billed_log.payable_seconds
+        and (billed_log.contract_id, billed_log.time_log_id) in (
+            select (contract_id, time_log_id) from temp.finding where side = 'leakage'
+        )
+    group by billed_log.contract_id
+
+),
+
+other_billed as (
+
+    select
+        contract_id,
+        sum(net_amount) as amount
+    from temp.line
+    where
+        is_live
+        and is_in_currency
+        and (kind != 'time' or billing_model = 'fixed_price')
+    group by contract_id
+
+),
+
+-- A row somebody waived is at risk no longer.
+at_risk as (
+
+    select
+        contract_id,
+        sum(seconds) filter (where entity = 'time_logs' and seconds > 0) as seconds,
+        count(*) filter (where entity = 'invoices')
+        + count(*) filter (
+            where
+                entity = 'invoice_lines'
+                and home in (select invoice_id from temp.invoice)
+        ) as line_count
+    from temp.quarantined
+    where state = 'open'
+    group by contract_id
+
+),
+
+amounts as (
+
+    select
+        contract.contract_id,
+        contract.client,
+        contract.currency,
+        contract.billing_model,
+        coalesce((billed.expected_minor * contract.minor_unit)::decimal(18, 4), 0) as expected_amount,
+        coalesce((billed.billed_minor * contract.minor_unit)::decimal(18, 4), 0) as billed_amount,
+        coalesce(sides.leakage_amount, 0)::decimal(18, 4) as leakage_amount,
+        coalesce(sides.written_off_amount, 0)::decimal(18, 4) as written_off_amount,
+        coalesce(sides.overbilled_amount, 0)::decimal(18, 4) as overbilled_amount,
+        coalesce(sides.exposure_amount, 0)::decimal(18, 4) as exposure_amount,
+        coalesce(sides.pending_amount, 0)::decimal(18, 4) as pending_amount,
+        coalesce(sides.noise_amount, 0)::decimal(18, 4) as noise_amount,
+        coalesce(other_billed.amount, 0)::decimal(18, 4) as other_billed_amount,
+        ((coalesce(unbilled.seconds, 0) * 20000 + 3600)::hugeint // 7200 * 0.0001)::decimal(18, 4) as unbilled_hours,
+        ((coalesce(at_risk.seconds, 0) * 20000 + 3600)::hugeint // 7200 * 0.0001)::decimal(18, 4) as quarantined_hours,
+        coalesce(at_risk.line_count, 0) as quarantined_line_count,
+        contract.threshold_amount,
+        contract.is_valid,
+        sides.oldest_leakage_on
+    from temp.contract
+    left join billed using (contract_id)
+    left join sides using (contract_id)
+    left join unbilled using (contract_id)
+    left join other_billed using (contract_id)
+    left join at_risk using (contract_id)
+
+)
+
+select
+    * exclude (is_valid, oldest_leakage_on),
+    is_valid and leakage_amount > threshold_amount as is_flagged,
+    case
+        when is_valid and leakage_amount > threshold_amount then 'critical'
+        when leakage_amount > 0 and leakage_amount * 2 >= threshold_amount then 'watch'
+        else 'ok'
+    end as severity,
+    oldest_leakage_on
+from amounts
+""",
+    "reconcile.broken_total": """\
+-- One row per control total that does not hold in scope (what, id); a run that finds any is rolled back.
+select
+    'time logs of project' as what,
+    project_id as id,
+    concat(
+        logs_received, ' received, ', logs_quarantined, ' quarantined + ', logs_excluded, ' excluded + ',
+        logs_out_of_term, ' out of term + ', logs_eligible, ' eligible; ',
+        seconds_received, ' s received, ', seconds_counted, ' s counted'
+    ) as detail
+from temp.log_count
+where
+    logs_received != logs_quarantined + logs_excluded + logs_out_of_term + logs_eligible
+    or seconds_received != seconds_counted
+union all by name
+select
+    'amounts of contract' as what,
+    position.contract_id as id,
+    concat(
+        'expected ', position.expected_amount, ' - billed ', position.billed_amount, ' is not leakage ',
+        position.leakage_amount, ' + written off ', position.written_off_amount, ' + pending ',
+        position.pending_amount, ' + noise ', position.noise_amount, ' - overbilled logs ',
+        coalesce(log_overbilled.amount, 0)
+    ) as detail
+from temp.position
+left join (
+    select
+        contract_id,
+        sum(amount) as amount
+    from temp.finding
+    where class in ('double_billed', 'hours_over', 'rate_over')
+    group by contract_id
+) as log_overbilled using (contract_id)
+where
+    position.expected_amount - position.billed_amount
+    != position.leakage_amount + position.written_off_amount + position.pending_amount + position.noise_amount
+    - coalesce(log_overbilled.amount, 0)
+""",
+    "work.position_change": """\
+-- One row per contract in scope whose position differs from what is open (contract_id): change is written or closed.
+with
+
+open_in_scope as (
+
+    select
+        contract_id,
+        client,
+        currency,
+        billing_model,
+        expected_amount,
+        billed_amount,
+        leakage_amount,
+        written_off_amount,
+        overbilled_amount,
+        exposure_amount,
+        pending_amount,
+        noise_amount,
+        other_billed_amount,
+        unbilled_hours,
+        quarantined_hours,
+        quarantined_line_count,
+        threshold_amount,
+        is_flagged,
+        severity,
+        oldest_leakage_on
+    from audit.position_open
+    where contract_id in (select contract_id from temp.scope_contract)
+
+),
+
+fresh as (
+
+    select
+        contract_id,
+        client,
+        currency,
+        billing_model,
+        expected_amount,
+        billed_amount,
+        leakage_amount,
+        written_off_amount,
+        overbilled_amount,
+        exposure_amount,
+        pending_amount,
+        noise_amount,
+        other_billed_amount,
+        unbilled_hours,
+        quarantined_hours,
+        quarantined_line_count,
+        threshold_amount,
+        is_flagged,
+        severity,
+        oldest_leakage_on
+    from temp.position
+    except
+    select
+        contract_id,
+        client,
+        currency,
+        billing_model,
+        expected_amount,
+        billed_amount,
+        leakage_amount,
+        written_off_amount,
+        overbilled_amount,
+        exposure_amount,
+        pending_amount,
+        noise_amount,
+        other_billed_amount,
+        unbilled_hours,
+        quarantined_hours,
+        quarantined_line_count,
+        threshold_amount,
+        is_flagged,
+        severity,
+        oldest_leakage_on
+    from open_in_scope
+
+)
+
+select
+    fresh.*,
+    'written' as change
+from fresh
+union all by name
+select
+    open_in_scope.*,
+    'closed' as change
+from open_in_scope
+anti join temp.position on open_in_scope.contract_id = position.contract_id
+""",
+}
+
+
+def upgrade() -> None:
+    connection = op.get_bind()
+    for schema in SCHEMAS:
+        connection.exec_driver_sql(f"create schema {schema}")
+    for statement in (*TABLES, *COMMENTS):
+        connection.exec_driver_sql(statement)
+    op.replace_views(VIEWS)
+
+
+def downgrade() -> None:
+    connection = op.get_bind()
+    op.replace_views(dict.fromkeys(VIEWS))
+    for schema in reversed(SCHEMAS):
+        connection.exec_driver_sql(f"drop schema {schema} cascade")

@@ -1,0 +1,36 @@
+-- One row per billable, approved time log of a fixed-price contract with a cap (row_id): its seconds beyond the cap.
+with
+
+counted as (
+
+    select
+        log.row_id,
+        log.contract_id,
+        log.time_log_id,
+        log.hourly_rate_scaled,
+        log.seconds,
+        contract.cap_seconds,
+        sum(log.seconds) over (
+            partition by
+                log.contract_id,
+                case contract.cap_period when 'month' then year(log.worked_on) * 12 + month(log.worked_on) else 0 end
+            order by log.worked_on, log.time_log_id
+        ) as seconds_to_here
+    from temp.log
+    inner join temp.contract using (contract_id)
+    where
+        log.excluded_as = 'fixed_price'
+        and contract.cap_seconds is not null
+
+)
+
+select
+    row_id,
+    contract_id,
+    time_log_id,
+    hourly_rate_scaled,
+    (
+        seconds
+        - (least(seconds_to_here, cap_seconds) - least(seconds_to_here - seconds, cap_seconds))
+    )::bigint as overrun_seconds
+from counted

@@ -1,0 +1,48 @@
+-- One row per time log with nothing billed that a void invoice of its contract had billed (row_id).
+with
+
+void_lines as (
+
+    select *
+    from temp.line
+    where
+        status = 'void'
+        and kind = 'time'
+        and (time_log_id is not null or coalesce(period_start <= period_end, true))
+
+),
+
+matches as (
+
+    select
+        gap.row_id,
+        void_lines.invoice_id
+    from temp.gap
+    inner join void_lines
+        on gap.contract_id = void_lines.contract_id and gap.time_log_id = void_lines.time_log_id
+    where gap.gap = 'nothing_billed'
+    union
+    select
+        gap.row_id,
+        void_lines.invoice_id
+    from temp.gap
+    inner join void_lines
+        on
+            gap.contract_id = void_lines.contract_id
+            and (void_lines.period_start is null or gap.worked_on >= void_lines.period_start)
+            and (void_lines.period_end is null or gap.worked_on <= void_lines.period_end)
+            and (void_lines.project_id is null or gap.project_id = void_lines.project_id)
+            and (void_lines.person is null or gap.person = void_lines.person)
+            and (void_lines.task is null or gap.task = void_lines.task)
+            and (void_lines.role is null or gap.role = void_lines.role)
+    where
+        gap.gap = 'nothing_billed'
+        and void_lines.time_log_id is null
+
+)
+
+select
+    row_id,
+    string_agg(invoice_id, ', ' order by invoice_id) as invoice_ids
+from matches
+group by row_id

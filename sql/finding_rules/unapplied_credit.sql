@@ -1,0 +1,11 @@
+-- Credited, and no eligible time log accounts for it; shown as a positive amount.
+select
+    'exposure' as side,
+    contract_id,
+    about,
+    seconds,
+    -amount_minor as amount_minor,
+    amount_minor as billed_minor,
+    invoice_ids
+from temp.unmatched
+where amount_minor < 0

@@ -1,0 +1,8 @@
+-- One row per invoice in scope whose versions agree on a currency (invoice_id): the currency its lines are read in.
+select
+    invoice_id,
+    min(currency) as currency
+from temp.invoice_row
+where invoice_id is not null
+group by invoice_id
+having count(distinct currency) = 1

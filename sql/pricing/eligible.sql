@@ -1,0 +1,15 @@
+-- One row per eligible time log in scope (row_id), in the order its contract counts in (place).
+select
+    row_id,
+    contract_id,
+    time_log_id,
+    project_id,
+    person,
+    task,
+    worked_on,
+    seconds,
+    hourly_rate_scaled,
+    year(worked_on) * 12 + month(worked_on) as worked_month,
+    row_number() over (partition by contract_id order by worked_on, time_log_id) as place
+from temp.log
+where status = 'eligible'

@@ -1,0 +1,44 @@
+-- One row per eligible time log (row_id): what of it lies within the contract's hours cap, regular seconds first.
+with
+
+counted as (
+
+    select
+        prepaid.*,
+        contract.cap_seconds as cap_limit_seconds,
+        (sum(prepaid.unpaid_regular_seconds + prepaid.unpaid_overtime_seconds) over (
+            partition by
+                prepaid.contract_id,
+                case contract.cap_period when 'month' then prepaid.worked_month else 0 end
+            order by prepaid.place
+        ))::bigint as cap_seconds_to_here
+    from pricing.prepaid
+    inner join temp.contract using (contract_id)
+    where contract.cap_seconds is not null
+    union all by name
+    select prepaid.*
+    from pricing.prepaid
+    inner join temp.contract using (contract_id)
+    where contract.cap_seconds is null
+
+),
+
+capped as (
+
+    select
+        * exclude (cap_limit_seconds),
+        case
+            when cap_limit_seconds is null then unpaid_regular_seconds + unpaid_overtime_seconds
+            else
+                least(cap_seconds_to_here, cap_limit_seconds)
+                - least(cap_seconds_to_here - unpaid_regular_seconds - unpaid_overtime_seconds, cap_limit_seconds)
+        end as payable_seconds
+    from counted
+
+)
+
+select
+    *,
+    least(unpaid_regular_seconds, payable_seconds) as payable_regular_seconds,
+    payable_seconds - least(unpaid_regular_seconds, payable_seconds) as payable_overtime_seconds
+from capped

@@ -1,0 +1,33 @@
+-- One row per eligible time log (row_id): its rounded seconds as regular ones and overtime, per person and day.
+with
+
+counted as (
+
+    select
+        rounded.*,
+        contract.overtime_after_seconds,
+        (sum(rounded.rounded_seconds) over (
+            partition by rounded.contract_id, rounded.person, rounded.worked_on
+            order by rounded.place
+        ))::bigint as day_seconds_to_here
+    from pricing.rounded
+    inner join temp.contract using (contract_id)
+    where contract.overtime_after_seconds is not null
+    union all by name
+    select rounded.*
+    from pricing.rounded
+    inner join temp.contract using (contract_id)
+    where contract.overtime_after_seconds is null
+
+)
+
+select
+    * exclude (overtime_after_seconds),
+    case
+        when overtime_after_seconds is null then rounded_seconds
+        else
+            least(day_seconds_to_here, overtime_after_seconds)
+            - least(day_seconds_to_here - rounded_seconds, overtime_after_seconds)
+    end as regular_seconds,
+    rounded_seconds - regular_seconds as overtime_seconds
+from counted

@@ -1,0 +1,7 @@
+-- One row per row set aside now and reason (quarantine_id, reason).
+select
+    quarantine_id,
+    entity,
+    key,
+    unnest(string_split(reasons, ',')) as reason
+from audit.quarantine_open

@@ -1,0 +1,15 @@
+-- One row per live version of an invoice in scope (row_id), cells read.
+select
+    row_id,
+    source,
+    odd_cells,
+    digest,
+    invoice_id,
+    contract_id,
+    currency,
+    issued_on,
+    status
+from source.invoices
+where
+    ended_load_id is null
+    and coalesce(invoice_id, '') in (select invoice_id from temp.scope_invoice)

@@ -1,0 +1,14 @@
+-- One row per live version of a project under a contract in scope (row_id), cells read.
+select
+    row_id,
+    source,
+    odd_cells,
+    digest,
+    project_id,
+    contract_id,
+    name,
+    is_billable
+from source.projects
+where
+    ended_load_id is null
+    and coalesce(contract_id, '') in (select contract_id from temp.scope_contract)

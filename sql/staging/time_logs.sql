@@ -1,0 +1,20 @@
+-- One row per live version of a time log on a project in scope (row_id), cells read.
+select
+    row_id,
+    source,
+    odd_cells,
+    digest,
+    time_log_id,
+    project_id,
+    person,
+    role,
+    task,
+    worked_on,
+    seconds,
+    is_billable,
+    is_approved,
+    entered_at::date as entered_on
+from source.time_logs
+where
+    ended_load_id is null
+    and coalesce(project_id, '') in (select project_id from temp.scope_project)

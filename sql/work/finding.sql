@@ -1,0 +1,65 @@
+-- One row per finding in scope (finding_id), as audit.finding_open stores it. Amounts in the finding's currency.
+-- A leakage finding a person accepted stays written off while its amount is not above the accepted one.
+with
+
+-- A finding is identified by contract, class and what it is about.
+found as (
+
+    select
+        *,
+        left(md5(contract_id || chr(31) || rule_name || chr(31) || about), 16) as finding_id
+    from finding_rules.all_rules
+
+),
+
+accepted as (
+
+    select
+        finding_id,
+        arg_max(coalesce(accepted_amount, -1), write_off_id) as accepted_amount
+    from audit.write_off
+    group by finding_id
+
+),
+
+amounts as (
+
+    select
+        found.*,
+        contract.client,
+        coalesce(found.foreign_currency, contract.currency) as currency,
+        coalesce(found.foreign_amount, (found.amount_minor * contract.minor_unit)::decimal(18, 4)) as amount,
+        (found.expected_minor * contract.minor_unit)::decimal(18, 4) as expected_amount,
+        coalesce(found.foreign_amount, (found.billed_minor * contract.minor_unit)::decimal(18, 4)) as billed_amount
+    from found
+    inner join temp.contract using (contract_id)
+
+)
+
+select
+    amounts.finding_id,
+    amounts.contract_id,
+    amounts.client,
+    amounts.currency,
+    case
+        when amounts.side = 'leakage' and amounts.amount <= accepted.accepted_amount then 'written_off'
+        else amounts.side
+    end as side,
+    amounts.rule_name as class,
+    amounts.about,
+    coalesce(log.time_log_id, case when amounts.about like 'log:%' then substr(amounts.about, 5) end) as time_log_id,
+    log.project_id,
+    log.person,
+    log.role,
+    log.task,
+    log.worked_on,
+    amounts.seconds,
+    (log.hourly_rate_scaled * 0.0001)::decimal(18, 4) as hourly_rate,
+    amounts.expected_amount,
+    amounts.billed_amount,
+    amounts.amount,
+    amounts.invoice_ids,
+    amounts.due_on
+from amounts
+left join temp.log using (row_id)
+left join accepted on amounts.finding_id = accepted.finding_id

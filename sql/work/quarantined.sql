@@ -1,0 +1,136 @@
+-- One row per row in scope that is set aside (entity, row_id), with all its reasons, and whose it is.
+-- quarantine_id is a hash of data set, source, key and content: a new version is another row set aside.
+with
+
+reasons as (
+
+    select
+        dataset,
+        row_id,
+        string_agg(reason, ',' order by reason) as reasons,
+        string_agg(reason || ' (' || detail || ')', '; ' order by reason) filter (where detail != '') as detail
+    from temp.reason
+    group by dataset, row_id
+
+),
+
+rows_set_aside as (
+
+    select
+        'contracts' as entity,
+        row_id,
+        source,
+        digest,
+        contract_id as key,
+        coalesce(contract_id, '') as home,
+        contract_id,
+        null::bigint as seconds
+    from temp.contract_row
+    where row_id in (select row_id from reasons where dataset = 'contracts')
+    union all by name
+    select
+        'projects' as entity,
+        row_id,
+        source,
+        digest,
+        concat(project_id, '/', contract_id) as key,
+        coalesce(contract_id, '') as home,
+        contract_id
+    from temp.project_row
+    where row_id in (select row_id from reasons where dataset = 'projects')
+    union all by name
+    select
+        'rates' as entity,
+        row_id,
+        source,
+        digest,
+        concat(
+            contract_id, '/', project_id, '/', person, '/', role, '/', task, '/',
+            coalesce(valid_from::varchar, json_extract_string(odd_cells, 'valid_from'))
+        ) as key,
+        coalesce(contract_id, '') as home,
+        contract_id
+    from temp.rate_row
+    where row_id in (select row_id from reasons where dataset = 'rates')
+    union all by name
+    select
+        'time_logs' as entity,
+        log_row.row_id,
+        log_row.source,
+        log_row.digest,
+        log_row.time_log_id as key,
+        coalesce(log_row.project_id, '') as home,
+        log_contract.contract_id,
+        log_row.seconds
+    from temp.log_row
+    inner join temp.log_contract using (row_id)
+    where log_row.row_id in (select row_id from reasons where dataset = 'time_logs')
+    union all by name
+    select
+        'invoices' as entity,
+        row_id,
+        source,
+        digest,
+        invoice_id as key,
+        coalesce(invoice_id, '') as home,
+        contract_id
+    from temp.invoice_row
+    where row_id in (select row_id from reasons where dataset = 'invoices')
+    union all by name
+    select
+        'invoice_lines' as entity,
+        line_row.row_id,
+        line_row.source,
+        line_row.digest,
+        concat(
+            line_row.invoice_id, '/',
+            coalesce(line_row.line_no::varchar, json_extract_string(line_row.odd_cells, 'line_no'))
+        ) as key,
+        coalesce(line_row.invoice_id, '') as home,
+        invoice.contract_id,
+        line_row.seconds
+    from temp.line_row
+    left join temp.invoice on line_row.invoice_id = invoice.invoice_id
+    where line_row.row_id in (select row_id from reasons where dataset = 'invoice_lines')
+
+),
+
+identified as (
+
+    select
+        *,
+        left(md5(concat_ws(chr(31), entity, source, coalesce(key, ''), digest)), 16) as quarantine_id
+    from rows_set_aside
+
+),
+
+waivers as (
+
+    select
+        quarantine_id,
+        arg_max(decided_by, waiver_id) as waived_by,
+        arg_max(reason, waiver_id) as waived_reason
+    from audit.waiver
+    group by quarantine_id
+
+)
+
+select
+    identified.quarantine_id,
+    identified.row_id,
+    identified.home,
+    identified.entity,
+    coalesce(identified.key, '') as key,
+    contract.contract_id,
+    contract.client,
+    reasons.reasons,
+    reasons.detail,
+    identified.source,
+    identified.seconds,
+    case when waivers.quarantine_id is null then 'open' else 'waived' end as state,
+    waivers.waived_by,
+    waivers.waived_reason
+from identified
+inner join reasons on identified.entity = reasons.dataset and identified.row_id = reasons.row_id
+left join temp.contract on identified.contract_id = contract.contract_id
+left join waivers on identified.quarantine_id = waivers.quarantine_id

@@ -1,0 +1,5 @@
+-- One row per currency with a threshold of its own in the settings (currency), and one without a currency for all others.
+select
+    null::varchar as currency,
+    null::decimal(18, 4) as threshold_amount
+where false
