@@ -30,11 +30,14 @@ from abr.exceptions import ABRError
 
 Row = Mapping[str, Any]
 Decimals = Mapping[str, int]  # a currency's minor unit as ISO 4217 says: {"JPY": 0, "KWD": 3}
-Kind = Literal["text", "words", "figure", "money", "hours", "seconds", "count", "date", "moment", "milliseconds"]
+Kind = Literal[
+    "text", "words", "list", "figure", "money", "hours", "seconds", "count", "date", "moment", "milliseconds"
+]
 
 NONE = "\u2013"  # a dash
 UNKNOWN = "unknown"
 CELL_CHARACTERS_MAX = 200
+WORDS_CHARACTERS_MAX = 2_000  # of a cell that may take several lines, and of a message
 PIPE_WIDTH = 240  # wide enough that nothing is left out when nobody's terminal sets a limit
 HALT_EXIT_CODE = 3
 SEVERITY_STYLES = {"critical": "red", "watch": "yellow"}
@@ -44,11 +47,13 @@ QUARANTINE_STYLE = "bold magenta"
 
 _GAP = 2
 _TEXT_WIDTH_MAX = 40
-_TEXT_WIDTH_LEAST = 8
+_TEXT_WIDTH_LEAST = 10
 _WIDE_FROM = 120  # columns from which the screen puts the sums beside the contracts
 _WIDE_FROM_HEIGHT = 16
 _LOG_ROWS_MAX = 20
-_TEXT_KINDS = {"text", "words", "date", "moment"}
+_WORDS_WIDTH_LEAST_MAX = 24
+_WRAPPED_KINDS = {"words", "list"}
+_TEXT_KINDS = {"text", "date", "moment", *_WRAPPED_KINDS}
 
 # Every control character, surrogate, line separator and invisible or direction-changing format character.
 _UNSAFE = re.compile(
@@ -139,6 +144,8 @@ _FORMATS: Mapping[Kind, Callable[[Any], str]] = {
     "count": lambda count: f"{count:,}",
     "milliseconds": milliseconds,
     "moment": moment,
+    "list": lambda items: safe(", ".join(item.strip() for item in items.split(",")), WORDS_CHARACTERS_MAX),
+    "words": lambda words: safe(words, WORDS_CHARACTERS_MAX),
 }
 
 
@@ -151,7 +158,7 @@ class Column:
 
     `leave` 0 stays longest; the higher, the sooner it is left out where the terminal is narrow. `whole` text is cut
     last, because people copy it. An `optional` column is only there when some row has a value other than 0.
-    `none` is shown where there is no value.
+    `none` is shown where there is no value. A row's colour skips the columns that stand `aside`.
     """
 
     name: str
@@ -161,6 +168,7 @@ class Column:
     whole: bool = False
     optional: bool = False
     none: str = NONE
+    aside: bool = False
 
 
 @dataclass(frozen=True)
@@ -178,9 +186,14 @@ class Rows:
         yield table
         if left_out:
             titles = ", ".join(column.title for column in left_out)
-            yield Text(f"no room for {titles}; widen the terminal or take --format csv", style="dim")
+            yield _talk(f"no room for {titles}; widen the terminal or take --format csv")
         if self.note:
-            yield Text(self.note, style="dim")
+            yield _talk(self.note)
+
+
+def _talk(text: str) -> Text:
+    """Return a remark below a table, wrapped between words also where the console lets long lines run on."""
+    return Text(text, style="dim", no_wrap=False, overflow="fold")
 
 
 def rows_table(
@@ -222,12 +235,18 @@ def _table(content: Rows, width: int, *, fill: bool = False) -> tuple[Table, lis
             Text(column.title),
             justify="left" if column.kind in _TEXT_KINDS else "right",
             width=widths[column.name],
-            no_wrap=column.kind != "words",
-            overflow="fold" if column.kind == "words" else "ellipsis",
+            no_wrap=column.kind not in _WRAPPED_KINDS,
+            overflow="fold" if column.kind in _WRAPPED_KINDS else "ellipsis",
         )
     for index, row in enumerate(content.rows):
-        table.add_row(*(Text(cells[column.name][index]) for column in kept), style=content.style(row))
+        table.add_row(*(Text(cells[column.name][index], _cell_style(row, column, content.style)) for column in kept))
     return table, [column for column in columns if column.name not in widths]
+
+
+def _cell_style(row: Row, column: Column, style: Callable[[Row], str]) -> str:
+    if column.aside and row[column.name] == 0:
+        return "dim"
+    return "" if column.aside else style(row)
 
 
 def _with_currency(columns: Sequence[Column], rows: Sequence[Row]) -> list[Column]:
@@ -255,14 +274,8 @@ def _aligned(cells: list[str]) -> list[str]:
 
 def _fitted(columns: Sequence[Column], cells: Mapping[str, Sequence[str]], width: int) -> dict[str, int]:
     """Return the width of every column there is room for. Text gives way first, then whole columns, figures never."""
-    natural, least = {}, {}
-    for column in columns:
-        widest = max(cell_len(text) for text in (column.title, *cells[column.name]))
-        if column.kind == "text":
-            widest = min(widest, _TEXT_WIDTH_MAX)
-        gives_way = column.kind in {"text", "words"} and not column.whole
-        natural[column.name] = widest
-        least[column.name] = min(widest, _TEXT_WIDTH_LEAST) if gives_way else widest
+    natural = {column.name: _natural(column, cells[column.name]) for column in columns}
+    least = {column.name: _least(column, cells[column.name], natural[column.name]) for column in columns}
     kept = list(columns)
     while len(kept) > 1 and _needed(kept, least) > width:
         if not any(column.leave for column in kept):
@@ -280,6 +293,19 @@ def _fitted(columns: Sequence[Column], cells: Mapping[str, Sequence[str]], width
             widths[name] += 1
         spare -= len(short[:spare])
     return widths
+
+
+def _natural(column: Column, cells: Iterable[str]) -> int:
+    widest = max(cell_len(text) for text in (column.title, *cells))
+    return min(widest, _TEXT_WIDTH_MAX) if column.kind == "text" else widest
+
+
+def _least(column: Column, cells: Iterable[str], natural: int) -> int:
+    if column.kind in _WRAPPED_KINDS:
+        words = " ".join([column.title, *cells]).split()
+        return min(max(map(cell_len, words)), _WORDS_WIDTH_LEAST_MAX)
+    gives_way = column.kind == "text" and not column.whole
+    return min(natural, _TEXT_WIDTH_LEAST) if gives_way else natural
 
 
 def _needed(columns: Collection[Column], widths: Mapping[str, int]) -> int:
@@ -361,14 +387,14 @@ POSITION_COLUMNS = (
     Column("contract_id", "Contract", whole=True),
     Column("leakage_amount", "Leakage", "money"),
     Column("unbilled_hours", "Unbilled h", "hours", leave=1),
-    Column("age_days", "Days", "count", leave=4),
-    Column("overbilled_amount", "Over-billed", "money", leave=3),
-    Column("exposure_amount", "Exposure", "money", leave=5),
-    Column("pending_amount", "Pending", "money", leave=7),
-    Column("written_off_amount", "Written off", "money", leave=8, optional=True),
-    Column("quarantined_hours", "Quarantined h", "hours", leave=6),
-    Column("threshold_amount", "Threshold", "money", leave=9),
-    Column("next_step", "Next step", leave=2, whole=True),
+    Column("age_days", "Days", "count", leave=4, aside=True),
+    Column("overbilled_amount", "Over-billed", "money", leave=3, aside=True),
+    Column("exposure_amount", "Exposure", "money", leave=5, aside=True),
+    Column("pending_amount", "Pending", "money", leave=7, aside=True),
+    Column("written_off_amount", "Written off", "money", leave=8, optional=True, aside=True),
+    Column("quarantined_hours", "Quarantined h", "hours", leave=6, aside=True),
+    Column("threshold_amount", "Threshold", "money", leave=9, aside=True),
+    Column("next_step", "Next step", "words", leave=2, aside=True),
 )
 TOTAL_COLUMNS = (
     Column("currency", "Currency", whole=True),
@@ -416,7 +442,7 @@ QUARANTINE_COLUMNS = (
     Column("client", "Client", leave=5),
     Column("seconds", "Hours", "seconds", leave=2),
     Column("state", "State", leave=3, whole=True),
-    Column("reasons", "Reasons", "words"),
+    Column("reasons", "Reasons", "list"),
     Column("detail", "Detail", "words", leave=1),
     Column("opened_run_id", "Since run", "figure", leave=6),
 )
@@ -562,11 +588,10 @@ def quarantine_table(rows: Sequence[Row], *, total_count: int | None = None) -> 
     """Return rows of report.quarantine under the heading they are known by."""
     count = len(rows) if total_count is None else total_count
     seconds = sum((Decimal(row["seconds"] or 0) for row in rows), Decimal(0))
-    heading = Text("⚠ QUARANTINE", style=QUARANTINE_STYLE)
     if not rows:
         return Text("quarantine is empty")
     at_risk = f", {hours(seconds / 3600)} hours" if count == len(rows) else ""
-    heading.append(f"  {_counted(count, 'row')}{at_risk}", style="not bold")
+    heading = Text.assemble(("⚠ QUARANTINE", QUARANTINE_STYLE), f"  {_counted(count, 'row')}{at_risk}")
     table = rows_table(rows, QUARANTINE_COLUMNS, total_count=total_count, rest="take --format csv for all")
     return Group(heading, table)
 
@@ -623,7 +648,7 @@ def explanation(sections: Sequence[Section]) -> RenderableType:
             parts.append(Text(""))
         parts.append(Text(safe(section.title), style="bold"))
         if section.note:
-            parts.append(Text(safe(section.note, 2_000), style="dim"))
+            parts.append(Text(safe(section.note, WORDS_CHARACTERS_MAX), style="dim"))
         if section.steps:
             parts.append(_Steps(section.steps))
     return Group(*parts)
@@ -644,7 +669,7 @@ class _Steps:
         table.add_column(width=formula_width, overflow="fold")
         table.add_column(width=result_width, overflow="fold", justify="right")
         for step, label, result in zip(self.steps, labels, results, strict=True):
-            table.add_row(Text(label), Text(safe(step.formula, 2_000)), Text(result, style="bold"))
+            table.add_row(Text(label), Text(safe(step.formula, WORDS_CHARACTERS_MAX)), Text(result, style="bold"))
         yield Padding(table, (0, 0, 0, _GAP))
 
 
@@ -682,12 +707,12 @@ SCREEN_COLUMNS = (
     Column("contract_id", "Contract", whole=True),
     Column("leakage_amount", "Leakage", "money"),
     Column("unbilled_hours", "Unbilled h", "hours"),
-    Column("age_days", "Days", "count", leave=3),
-    Column("overbilled_amount", "Over-billed", "money", leave=2),
-    Column("exposure_amount", "Exposure", "money", leave=4),
-    Column("quarantined_hours", "Quarantined h", "hours", leave=5),
-    Column("pending_amount", "Pending", "money", leave=6),
-    Column("threshold_amount", "Threshold", "money", leave=7),
+    Column("age_days", "Days", "count", leave=3, aside=True),
+    Column("overbilled_amount", "Over-billed", "money", leave=2, aside=True),
+    Column("exposure_amount", "Exposure", "money", leave=4, aside=True),
+    Column("quarantined_hours", "Quarantined h", "hours", leave=5, aside=True),
+    Column("pending_amount", "Pending", "money", leave=6, aside=True),
+    Column("threshold_amount", "Threshold", "money", leave=7, aside=True),
 )
 CHANGE_COLUMNS = (
     Column("change", "Change", whole=True),
@@ -705,7 +730,7 @@ def screen(snapshot: Snapshot, *, width: int, height: int) -> RenderableType:
             _Block(header, least=1, turn=0, needed=0),
             _totals_block(snapshot, width),
             _contracts_block(snapshot, width),
-            _Block(_alerts(snapshot, width, max(1, height // 10)), least=1, turn=1, needed=1),
+            _Block(_alerts(snapshot, width, height), least=1, turn=1, needed=1),
         ]
         return Group(*_stacked(blocks, height))
     right_width = max(56, min(76, width * 3 // 10))
@@ -730,7 +755,7 @@ def line(snapshot: Snapshot) -> str:
     run = snapshot.run
     start = f"run {run['run_id']}  {moment(run['finished_at'] or run['started_at'])}"
     if run["status"] != "ok":
-        return f"{start}  {safe(run['status'])}  {safe(run['error'] or '', 2_000)}".rstrip()
+        return f"{start}  {safe(run['status'])}  {safe(run['error'] or '', WORDS_CHARACTERS_MAX)}".rstrip()
     parts = [start, _balance(run), _changed(run), _flags(snapshot).plain, milliseconds(run["duration_ms"])]
     return "  ".join(part for part in parts if part)
 
@@ -752,10 +777,17 @@ def lines(snapshot: Snapshot, previous: Snapshot | None = None) -> RenderableTyp
             rest="abr report for the rest",
         )
         parts += [Text(""), table]
-    alerts = _alerts(snapshot, PIPE_WIDTH, 1)
-    if alerts:
-        parts += [Text(""), *alerts]
+    if snapshot.overruns or snapshot.quarantined_rows:
+        parts += [Text(""), _Alerts(snapshot)]
     return Group(*parts, Text("")) if len(parts) > 1 else first
+
+
+@dataclass(frozen=True)
+class _Alerts:
+    snapshot: Snapshot
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from _alerts(self.snapshot, options.max_width, 0)
 
 
 @dataclass(frozen=True)
@@ -800,9 +832,7 @@ def _most(block: _Block) -> int:
 
 def _header(snapshot: Snapshot, width: int) -> list[RenderableType]:
     run = snapshot.run
-    name = Text("ABR", style="bold")
-    if snapshot.source:
-        name.append(f"  {safe(snapshot.source, 60)}", style="not bold")
+    name = Text.assemble(("ABR", "bold"), f"  {safe(snapshot.source, 60)}" if snapshot.source else "")
     facts = [f"run {run['run_id']}", milliseconds(run["duration_ms"])]
     if snapshot.next_run_in_seconds is not None:
         seconds = math.ceil(snapshot.next_run_in_seconds)
@@ -888,8 +918,7 @@ def _overruns_block(snapshot: Snapshot, width: int) -> _Block:
         Column("amount", "Worth", "money", leave=1, none=UNKNOWN),
     )
     overruns = _overruns(snapshot)
-    heading = Text("PROFITABILITY WARNING", style=WARNING_STYLE)
-    heading.append("  fixed price, past its hours", style="not bold")
+    heading = Text.assemble(("PROFITABILITY WARNING", WARNING_STYLE), "  fixed price, past its hours")
     content = Rows(overruns, columns, snapshot.decimals, lambda _: "yellow")
     return _table_block(heading, content, width, rows_max=8, turn=3, needed=4)
 
@@ -903,8 +932,9 @@ def _quarantine_block(snapshot: Snapshot, width: int) -> _Block:
 
 def _changes_block(snapshot: Snapshot, width: int) -> _Block:
     run = snapshot.changed_run or snapshot.run
-    heading = Text(f"Changed in run {run['run_id']}", style="bold")
-    heading.append(f"  {moment(run['finished_at'] or run['started_at'])}", style="not bold")
+    heading = Text.assemble(
+        (f"Changed in run {run['run_id']}", "bold"), f"  {moment(run['finished_at'] or run['started_at'])}"
+    )
     content = Rows(snapshot.changes, CHANGE_COLUMNS, snapshot.decimals)
     return _table_block(heading, content, width, turn=8, needed=9)
 
@@ -933,20 +963,19 @@ def _table_block(
     return _Block(draw, least=4, most=3 + min(len(content.rows), rows_max), turn=turn, needed=needed)
 
 
-def _alerts(snapshot: Snapshot, width: int, lines_each: int) -> list[RenderableType]:
-    """Return the warnings in a few lines."""
+def _alerts(snapshot: Snapshot, width: int, height: int) -> list[RenderableType]:
+    """Return the warnings in a few lines, as a screen of that height can spare them."""
     alerts: list[RenderableType] = []
     overruns = _overruns(snapshot)
     if overruns:
-        heading = Text("PROFITABILITY WARNING", style=WARNING_STYLE)
-        heading.append(f"  {_counted(len(overruns), 'contract')} over", style="not bold")
+        heading = Text.assemble(("PROFITABILITY WARNING", WARNING_STYLE), f"  {len(overruns):,} fixed-price over")
         items = [
             f"{safe(row['client'] or NONE, 24)} {safe(row['contract_id'])} {hours(row['hours'])} h" for row in overruns
         ]
-        alerts += _listed(heading, items, width, lines_each)
+        alerts += _listed(heading, items, width, max(1, height // 16))
     if snapshot.quarantined_rows:
         items = [f"{safe(reason)} {count:,}" for reason, count in _reasons(snapshot)]
-        alerts += _listed(_quarantine_heading(snapshot), items, width, lines_each)
+        alerts += _listed(_quarantine_heading(snapshot), items, width, max(1, height // 10))
     return alerts
 
 
@@ -1034,9 +1063,10 @@ def _reasons(snapshot: Snapshot) -> list[tuple[str, int]]:
 def _quarantine_heading(snapshot: Snapshot) -> Text:
     if not snapshot.quarantined_rows:
         return Text("quarantine is empty", style="dim")
-    heading = Text("⚠ QUARANTINE", style=QUARANTINE_STYLE)
-    risk = f"  {_counted(snapshot.quarantined_rows, 'row')}, {hours(snapshot.quarantined_hours)} hours at risk"
-    return heading.append(risk, style="not bold")
+    rows = _counted(snapshot.quarantined_rows, "row")
+    return Text.assemble(
+        ("⚠ QUARANTINE", QUARANTINE_STYLE), f"  {rows}, {hours(snapshot.quarantined_hours)} hours at risk"
+    )
 
 
 def _severity_style(position: Row) -> str:
@@ -1064,15 +1094,15 @@ def problem(error: ABRError) -> RenderableType:
     """Return an error as people see it: a HALT as a block in red, any other as one line, `abr: message; remedy`."""
     if error.exit_code == HALT_EXIT_CODE:
         return halt(error)
-    message = safe(error.message, 2_000)
-    return Text(f"abr: {message}; {safe(error.remedy, 2_000)}" if error.remedy else f"abr: {message}")
+    message = safe(error.message, WORDS_CHARACTERS_MAX)
+    return Text(f"abr: {message}; {safe(error.remedy, WORDS_CHARACTERS_MAX)}" if error.remedy else f"abr: {message}")
 
 
 def halt(error: ABRError) -> RenderableType:
     """Return `CRITICAL ERROR (HALT)` in red, then what failed and where, then what to do."""
-    parts = [Text("CRITICAL ERROR (HALT)", style="bold red"), Text(safe(error.message, 2_000))]
+    parts = [Text("CRITICAL ERROR (HALT)", style="bold red"), Text(safe(error.message, WORDS_CHARACTERS_MAX))]
     if error.remedy:
-        parts.append(Text(safe(error.remedy, 2_000)))
+        parts.append(Text(safe(error.remedy, WORDS_CHARACTERS_MAX)))
     return Group(*parts)
 
 

@@ -293,6 +293,7 @@ def build(cursor: duckdb.DuckDBPyConnection, *, seed: int, until: date, size: Fi
         _create_lines(cursor)
         _write_logs(cursor)
         _write_invoices(cursor)
+    _write_extras(cursor)
     _drop_work(cursor)
     return tables
 
@@ -359,11 +360,12 @@ def _define_chance(cursor: duckdb.DuckDBPyConnection, seed: int, until: date, si
         "invoice_id(number, in_month, suffix)": (
             "'INV-' || strftime(in_month, '%Y%m') || format('-{:04d}', number + 1) || suffix"
         ),
-        # Issued in the first days of the next month; a contract without grace is billed up to the last day.
-        "issued_on(in_month, issue_day, grace_days)": (
-            "case when grace_days = 0 then least(sim_until(), last_day(in_month) + 1 + issue_day % 2)"
-            " when last_day(in_month) + 1 + (issue_day + month(in_month)::integer) % 7 <= sim_until()"
-            " then last_day(in_month) + 1 + (issue_day + month(in_month)::integer) % 7 end"
+        # Issued in the first days of the next month. Many contracts are also billed for the month so far, a few days late.
+        "month_issued_on(in_month, issue_day)": "(last_day(in_month) + 1 + (issue_day + month(in_month)::integer) % 7)",
+        "issued_on(in_month, worked_on, issue_day, lag_days)": (
+            "case when sim_month_issued_on(in_month, issue_day) <= sim_until()"
+            " then sim_month_issued_on(in_month, issue_day)"
+            " when worked_on <= sim_until() - lag_days then sim_until() - greatest(lag_days - 1, 0) end"
         ),
     }
     for name, text in macros.items():
@@ -533,14 +535,15 @@ def _create_contracts(cursor: duckdb.DuckDBPyConnection, first: int, last: int) 
         ), termed as (
             select
                 *,
-                (greatest(expected_minutes * prepaid_percent
-                    // (case prepaid_period when 'month' then 100 * month_count else 100 end) // 60, 1) * 60)::bigint
+                case when prepaid_percent > 0 then greatest(expected_minutes * prepaid_percent
+                    // (case prepaid_period when 'month' then 100 * month_count else 100 end) // 60, 1) * 60 end::bigint
                     as prepaid_minutes,
-                (greatest(expected_minutes * cap_percent
-                    // (case cap_period when 'month' then 100 * month_count else 100 end) // 60, 1) * 60)::bigint
+                case when cap_percent > 0 then greatest(expected_minutes * cap_percent
+                    // (case cap_period when 'month' then 100 * month_count else 100 end) // 60, 1) * 60 end::bigint
                     as cap_minutes,
-                (greatest(expected_minutes * rate_milli * cap_amount_percent // 60000
-                    // (case cap_period when 'month' then 100 * month_count else 100 end) // 100, 1) * 100)::bigint
+                case when cap_amount_percent > 0 then greatest(
+                    expected_minutes * rate_milli * cap_amount_percent // 60000
+                    // (case cap_period when 'month' then 100 * month_count else 100 end) // 100, 1) * 100 end::bigint
                     as cap_units,
                 (coalesce(discount_percent, '0')::decimal(6, 2) * 100)::integer as discount,
                 (coalesce(overtime_multiplier, '1')::decimal(6, 2) * 100)::integer as overtime,
@@ -560,6 +563,8 @@ def _create_contracts(cursor: duckdb.DuckDBPyConnection, first: int, last: int) 
             special_project is not null or sim_slice(draw_2, 24, 3) > 0 as pools_project,
             special_person is not null or sim_slice(draw_2, 24, 3) < 2 as pools_person,
             sim_slice(draw_2, 28, 7) as issue_day,
+            case when grace_days = 0 then 0 when sim_slice(draw_2, 30, 10) < 8 then 2 + sim_slice(draw_2, 34, 5) end
+                as lag_days,
             sim_slice(draw_2, 32, 4) as log_style,
             sim_slice(draw_2, 36, 4) as line_style,
             count(*) over (partition by leader) > 1 as is_shared,
@@ -776,7 +781,7 @@ def _create_logs(cursor: duckdb.DuckDBPyConnection, first: int, last: int) -> No
         with drawn as (
             select
                 number, leader,
-                sim_draw('log', number) as draw_1, sim_draw('work', number) as draw_2,
+                sim_draw('log', number) as day_draw, sim_draw('work', number) as work_draw,
                 number % 45 as place,
                 (number // 45 * 31 + sim_slice(sim_draw('fault', 0), 0, 44)) % 44 + 1 as faulty_place,
                 ((number // 45 + sim_slice(sim_draw('fault', 1), 0, 12)) % 12)::integer as fault_kind
@@ -789,19 +794,19 @@ def _create_logs(cursor: duckdb.DuckDBPyConnection, first: int, last: int) -> No
                     when place = faulty_place - 1 and fault_kind = 2 then 'conflict'
                 end as fault,
                 drawn.number - (place = faulty_place and fault_kind = 2)::integer as id_number,
-                (led.team_first + sim_slice(draw_1, 24, led.team_size)) % sim_people() as person_number,
+                (led.team_first + sim_slice(day_draw, 24, led.team_size)) % sim_people() as person_number,
                 led.log_style, led.weekend,
-                case when led.project_count = 1 or sim_slice(draw_1, 40, 100) < 55 then 1
-                    when led.project_count = 2 or sim_slice(draw_1, 40, 100) < 92 then 2 else 3 end as project,
-                case when sim_slice(draw_1, 48, 100) < 32 then led.main_task
-                    when sim_slice(draw_1, 48, 100) < 95 then sim_slice(draw_1, 45, {len(_TASKS)}) end as task_number,
+                case when led.project_count = 1 or sim_slice(day_draw, 40, 100) < 55 then 1
+                    when led.project_count = 2 or sim_slice(day_draw, 40, 100) < 92 then 2 else 3 end as project,
+                case when sim_slice(day_draw, 48, 100) < 32 then led.main_task
+                    when sim_slice(day_draw, 48, 100) < 95 then sim_slice(day_draw, 45, {len(_TASKS)}) end as task_number,
                 case
-                    when led.story = 'ended' and sim_slice(draw_2, 38, 100) < 12
-                        then led.ends_on + 1 + sim_slice(draw_1, 0, greatest(sim_until() - led.ends_on, 1))
-                    when led.story = 'starts_late' and sim_slice(draw_2, 38, 100) < 9
-                        then led.starts_on - 1 - sim_slice(draw_1, 0, 20)
+                    when led.story = 'ended' and sim_slice(work_draw, 38, 100) < 12
+                        then led.ends_on + 1 + sim_slice(day_draw, 0, greatest(sim_until() - led.ends_on, 1))
+                    when led.story = 'starts_late' and sim_slice(work_draw, 38, 100) < 9
+                        then led.starts_on - 1 - sim_slice(day_draw, 0, 20)
                     else led.active_from
-                        + sim_slice(draw_1, 0, greatest(led.active_to - led.active_from + 1, 1))
+                        + sim_slice(day_draw, 0, greatest(led.active_to - led.active_from + 1, 1))
                 end as drawn_on,
                 led.active_from
             from drawn
@@ -810,37 +815,37 @@ def _create_logs(cursor: duckdb.DuckDBPyConnection, first: int, last: int) -> No
             select
                 * exclude (drawn_on, active_from, weekend),
                 -- Little work falls on weekends; the rest of it moves back into the week before.
-                case when isodow(drawn_on) < 6 or sim_slice(draw_1, 16, 100) < weekend - 88 then drawn_on
-                    else greatest(drawn_on - isodow(drawn_on)::integer + 1 + sim_slice(draw_1, 17, 5), active_from)
+                case when isodow(drawn_on) < 6 or sim_slice(day_draw, 16, 100) < weekend - 88 then drawn_on
+                    else greatest(drawn_on - isodow(drawn_on)::integer + 1 + sim_slice(day_draw, 17, 5), active_from)
                 end as worked_on,
                 case
-                    when sim_slice(draw_2, 0, 100) < 45 then 900 * (2 + sim_slice(draw_2, 10, 15))
-                    when sim_slice(draw_2, 0, 100) < 72 then 1800 * (6 + sim_slice(draw_2, 10, 11))
-                    when sim_slice(draw_2, 0, 100) < 90 then 300 * (3 + sim_slice(draw_2, 10, 40))
-                    when sim_slice(draw_2, 0, 100) < 95 then 900 * (32 + sim_slice(draw_2, 10, 5))
-                    else 900 + sim_slice(draw_2, 10, 6000)
+                    when sim_slice(work_draw, 0, 100) < 45 then 900 * (2 + sim_slice(work_draw, 10, 15))
+                    when sim_slice(work_draw, 0, 100) < 72 then 1800 * (6 + sim_slice(work_draw, 10, 11))
+                    when sim_slice(work_draw, 0, 100) < 90 then 300 * (3 + sim_slice(work_draw, 10, 40))
+                    when sim_slice(work_draw, 0, 100) < 95 then 900 * (32 + sim_slice(work_draw, 10, 5))
+                    else 900 + sim_slice(work_draw, 10, 6000)
                 end as seconds
             from placed
         )
         select
-            dated.* exclude (draw_1, draw_2, task_number, person_number),
+            dated.* exclude (day_draw, work_draw, task_number, person_number),
             '01' || translate(left(md5(sim_seed() || ':id:' || id_number), 24), '0123456789abcdef', '0123579ABCEGHKRV')
                 as time_log_id,
-            sim_project_id(leader, project) as project_id,
+            sim_project_id(dated.leader, project) as project_id,
             person, role,
             ([{_literals(_TASKS)}])[1 + task_number] as task,
             coalesce(second.number, case
-                when worked_on >= led.starts_on and worked_on <= coalesce(led.ends_on, worked_on) then leader
+                when worked_on >= led.starts_on and worked_on <= coalesce(led.ends_on, worked_on) then dated.leader
             end) as contract_number,
-            sim_slice(draw_2, 24, 1000) >= 25 as is_billable,
-            sim_slice(draw_2, 34, 1000) >= 20 as is_approved,
-            least(worked_on + sim_slice(draw_2, 20, 3), sim_until()) + interval 8 hour
-                + sim_slice(draw_2, 44, 600) * interval 1 minute as entered_at,
-            sim_slice(draw_2, 46, 262144) as luck,
-            sim_slice(draw_2, 14, 256) as whim
+            sim_slice(work_draw, 24, 1000) >= 25 as is_billable,
+            sim_slice(work_draw, 34, 1000) >= 20 as is_approved,
+            least(worked_on + sim_slice(work_draw, 20, 3), sim_until()) + interval 8 hour
+                + sim_slice(work_draw, 44, 600) * interval 1 minute as entered_at,
+            sim_slice(work_draw, 46, 262144) as luck,
+            sim_slice(work_draw, 14, 256) as whim
         from dated
         join sim_person on sim_person.number = person_number
-        join sim_contract as led on led.number = leader
+        join sim_contract as led on led.number = dated.leader
         left join sim_contract as second
             on second.leader = dated.leader and second.number <> dated.leader
             and worked_on >= second.starts_on and worked_on <= coalesce(second.ends_on, worked_on)
@@ -882,7 +887,7 @@ def _create_priced(cursor: duckdb.DuckDBPyConnection) -> None:
         where
             log.fault is null and log.is_billable and log.is_approved and log.project < 3
             and not contract.is_fixed and not contract.is_invalid and log.worked_on >= rates_from
-            and not (story = 'ambiguous_rates' and coalesce(log.task = special_task, false))
+            and not (coalesce(story = 'ambiguous_rates', false) and coalesce(log.task = special_task, false))
         """
     )
     rounded = """(greatest(case
@@ -1005,7 +1010,9 @@ def _create_items(cursor: duckdb.DuckDBPyConnection) -> None:
             select
                 priced.*,
                 is_direct, discount, minor_units,
-                sim_issued_on(in_month, issue_day, grace_days) as issued_on,
+                sim_issued_on(in_month, worked_on, issue_day, lag_days) as issued_on,
+                case when sim_month_issued_on(in_month, issue_day) <= sim_until() then last_day(in_month)
+                    else least(last_day(in_month), sim_until() - coalesce(lag_days, 0)) end as period_end,
                 case when grace_from = 'month_end' then last_day(worked_on) else worked_on end + grace_days as due_on,
                 case when pools_project then project_id end as pool_project,
                 case when pools_person then person end as pool_person,
@@ -1015,7 +1022,7 @@ def _create_items(cursor: duckdb.DuckDBPyConnection) -> None:
             join sim_contract as contract on contract.number = priced.contract_number
         ), pools as (
             select
-                contract_number, in_month, issued_on, pool_project as project_id, pool_person as person,
+                contract_number, in_month, issued_on, period_end, pool_project as project_id, pool_person as person,
                 pool_role as role, pool_task as task,
                 min(number) as number, sum(seconds)::bigint as seconds, count(*) as logs, max(log_rate) as log_rate,
                 bool_or(is_raised) as is_raised, max(discount) as discount, max(minor_units) as minor_units,
@@ -1028,15 +1035,15 @@ def _create_items(cursor: duckdb.DuckDBPyConnection) -> None:
             group by all
         )
         select
-            contract_number, in_month, issued_on, number, time_log_id, project_id, person, role, task, seconds, amount,
-            minor_units, log_rate, is_raised, luck, whim, due_on,
+            contract_number, in_month, issued_on, null::date as period_end, number, time_log_id, project_id, person, role,
+            task, seconds, amount, minor_units, log_rate, is_raised, luck, whim, due_on,
             number as tail_number, seconds as tail_seconds, amount as tail_amount
         from priced
         where is_direct
         union all by name
         select
-            contract_number, in_month, issued_on, number, null as time_log_id, project_id, person, role, task, seconds,
-            sim_price(seconds * 100, log_rate, discount, minor_units) as amount,
+            contract_number, in_month, issued_on, period_end, number, null as time_log_id, project_id, person, role, task,
+            seconds, sim_price(seconds * 100, log_rate, discount, minor_units) as amount,
             minor_units, log_rate, is_raised, tail.luck as luck, 0 as whim, tail.due_on as due_on,
             tail.number as tail_number, tail.seconds as tail_seconds, tail.amount as tail_amount
         from pools
@@ -1087,7 +1094,8 @@ def _create_mistakes(cursor: duckdb.DuckDBPyConnection) -> None:
                 case
                     when drawn_kind = 'late' and issued_on >= sim_until() then 'unbilled'
                     when drawn_kind = 'currency' and time_log_id is null then 'unbilled'
-                    when drawn_kind = 'hours' and tail_seconds < 1800 then 'rate'
+                    when drawn_kind = 'hours' and tail_seconds < 1800 then 'unbilled'
+                    when drawn_kind = 'rate' and time_log_id is null and luck % 3 > 0 then 'unbilled'
                     else drawn_kind
                 end as kind,
                 (tail_seconds // 1800 * 900)::bigint as short_seconds
@@ -1122,7 +1130,7 @@ def _create_mistakes(cursor: duckdb.DuckDBPyConnection) -> None:
             join budgets using (contract_number)
             where excess_budget > 0 and issued_on is not null and amount between 1 and excess_budget * 4
                 and (luck >= 262144 - luck_below or time_log_id is null)
-                and not exists (select from leaks where leaks.number = item.number)
+                and not exists (select 1 from leaks where leaks.number = item.number)
         ), excess_kinds as (
             select *, case when time_log_id is null then ([{_literals(_EXCESSES[:2])}])[1 + (place + health) % 2]
                 else ([{_literals(_EXCESSES)}])[1 + (place + health // 3) % {len(_EXCESSES)}] end as kind
@@ -1163,7 +1171,7 @@ def _create_lines(cursor: duckdb.DuckDBPyConnection) -> None:
         with billed as (
             select
                 item.contract_number, item.in_month, item.number, item.time_log_id, item.project_id, item.person,
-                item.role, item.task, item.issued_on, item.amount as whole_amount, item.seconds as whole_seconds,
+                item.role, item.task, item.issued_on, item.period_end, item.amount as whole_amount, item.seconds as whole_seconds,
                 mistake.kind as mistake,
                 coalesce(mistake.billed_seconds, item.seconds) as seconds,
                 coalesce(mistake.billed_amount, item.amount + case when item.whim = 7 then 1 else 0 end) as amount,
@@ -1195,7 +1203,7 @@ def _create_lines(cursor: duckdb.DuckDBPyConnection) -> None:
         )
         select
             contract_number, in_month, suffix, number, 'time' as kind, time_log_id, project_id, person, role, task,
-            seconds, amount, mistake is not null as is_mistaken, issued_on
+            period_end, seconds, amount, mistake is not null as is_mistaken, issued_on
         from monthly
         union all by name
         select
@@ -1284,14 +1292,115 @@ def _write_invoices(cursor: duckdb.DuckDBPyConnection) -> None:
             case when kind <> 'time' or is_explicit then kind end as kind,
             time_log_id, project_id, person, role, task,
             case when is_pool then in_month::varchar end as period_start,
-            case when is_pool then last_day(in_month)::varchar end as period_end,
+            period_end::varchar as period_end,
             case style when 0 then seconds::varchar end as seconds,
             case style when 1 then (seconds // 60)::varchar end as minutes,
             case style when 2 then sim_hours_text(seconds) end as hours,
             case style when 3 then sim_duration_text(seconds) end as duration,
             sim_money(amount, minor_units) as net_amount
         from styled
-        order by contract_number, in_month, suffix, line_no
+        order by contract_number, in_month, suffix, styled.line_no
+        """
+    )
+
+
+def _write_extras(cursor: duckdb.DuckDBPyConnection) -> None:
+    """Add what else lies in the books: fixed fees, prepayments, and invoices and lines that cannot be trusted."""
+    cursor.execute(
+        """
+        create or replace temp table sim_extra as
+        with months as (
+            select number, extra, story, currency, minor_units, rate_milli, prepaid_minutes, prepaid_period, is_fixed,
+                unnest(generate_series(date_trunc('month', active_from), greatest(active_to, active_from),
+                    interval 1 month))::date as in_month,
+                date_trunc('month', active_from)::date as first_month
+            from sim_contract
+            where is_fixed or prepaid_minutes is not null or extra is not null
+        ), dated as (
+            select *, least(last_day(in_month) + 3, sim_until()) as issued_on,
+                case currency when 'USD' then 'EUR' else 'USD' end as other_currency,
+                -- The price of two hours.
+                rate_milli * 2 * minor_units // 1000 as little
+            from months
+        )
+        select number, extra, in_month, issued_on, currency, '-F' as suffix, null as fault, 'fixed' as kind,
+            rate_milli * 70 * minor_units // 1000 as amount, minor_units
+        from dated
+        where is_fixed
+        union all by name
+        select number, extra, in_month, in_month as issued_on, currency, '-P' as suffix, null as fault,
+            'prepaid' as kind, prepaid_minutes * rate_milli * minor_units // 60000 as amount, minor_units
+        from dated
+        where prepaid_minutes > 0 and (prepaid_period = 'month' or in_month = first_month)
+        union all by name
+        select number, extra, in_month, issued_on,
+            case extra when 'invoice_unknown_currency' then 'EURO' when 'currency_mismatch' then other_currency
+                else currency end as currency,
+            '-E' as suffix, extra as fault,
+            case when extra in ('currency_mismatch', 'unapplied_credit', 'stray_pool', 'stray_log') then 'time'
+                else 'expense' end as kind,
+            case when extra = 'unapplied_credit' then -little else little end as amount,
+            case extra when 'currency_mismatch' then 100 else minor_units end as minor_units
+        from dated
+        where in_month = first_month
+            and (extra like 'invoice_%' or extra like 'line_%'
+                or extra in ('currency_mismatch', 'unapplied_credit', 'stray_pool', 'stray_log'))
+        """
+    )
+    cursor.execute(
+        """
+        insert into simulated_invoices by name
+        with versions as (
+            select *, issued_on as dated_on from sim_extra
+            union all
+            select *, issued_on - 2 as dated_on from sim_extra where fault = 'invoice_conflict'
+        )
+        select
+            sim_invoice_id(number, in_month, suffix) as invoice_id,
+            case fault when 'invoice_unknown_contract' then sim_contract_id(number + 9000000)
+                else sim_contract_id(number) end as contract_id,
+            currency,
+            case fault when 'invoice_unparseable' then strftime(in_month, '%Y-%m') || '-32' else dated_on::varchar end
+                as issued_on,
+            case fault when 'invoice_unknown_choice' then 'sent' when 'invoice_missing' then null else 'issued' end
+                as status
+        from versions
+        order by number, in_month, suffix, dated_on
+        """
+    )
+    cursor.execute(
+        """
+        insert into simulated_invoice_lines by name
+        with numbered as (
+            select *, 1 as line_no, sim_money(amount, minor_units) as net_amount, kind as given_kind,
+                sim_invoice_id(number, in_month, suffix) as invoice_id
+            from sim_extra
+            union all by name
+            select *, 2 as line_no,
+                case fault when 'line_unparseable' then '1.250,00' when 'line_missing' then null
+                    else sim_money(amount, minor_units) end as net_amount,
+                case fault when 'line_unknown_choice' then 'mileage' else kind end as given_kind,
+                sim_invoice_id(number, in_month, case fault when 'line_unknown_invoice' then '-L' else suffix end)
+                    as invoice_id
+            from sim_extra
+            where fault like 'line_%'
+            union all by name
+            select *, 2 as line_no, sim_money(amount * 2, minor_units) as net_amount, kind as given_kind,
+                sim_invoice_id(number, in_month, suffix) as invoice_id
+            from sim_extra
+            where fault = 'line_conflict'
+        )
+        select
+            invoice_id, line_no::varchar as line_no, given_kind as kind,
+            case when fault = 'stray_log' then '01' || upper(left(md5(sim_seed() || ':stray:' || number), 24)) end
+                as time_log_id,
+            case when kind = 'time' and fault <> 'stray_log' then 'Change requests' end as task,
+            case when kind = 'time' and fault <> 'stray_log' then in_month::varchar end as period_start,
+            case when kind = 'time' and fault <> 'stray_log' then last_day(in_month)::varchar end as period_end,
+            case when kind = 'time' and fault <> 'unapplied_credit' then '2.00' end as hours,
+            net_amount
+        from numbered
+        order by number, in_month, suffix, line_no, net_amount
         """
     )
 

@@ -24,7 +24,7 @@ from typing import Any, Self, TextIO
 from abr.exceptions import ABRError
 
 GRACE_SECONDS = 5.0  # how long the first signal lets a tick run on
-IDLE_SECONDS = 0.25  # how often a wait refreshes the countdown
+IDLE_SECONDS = 0.5  # how often a wait refreshes the countdown
 _REPEAT_SECONDS = 0.05
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -41,7 +41,8 @@ def run_every(
 ) -> int:
     """Call tick on a fixed beat until stopped, or `cycles` times; return how often it was called.
 
-    While waiting, `idle` gets the seconds that are left, at most every IDLE_SECONDS, last with 0.
+    While waiting, `idle` gets the seconds that are left, when they are a multiple of IDLE_SECONDS, so that a countdown
+    changes on the second; last with 0.
     """
     started_at, beat, calls = clock(), 0, 0
     while not stopped() and (cycles is None or calls < cycles):
@@ -64,7 +65,8 @@ def _wait_until(
     while not stopped() and (seconds_left := due_at - clock()) > 0:
         if idle is not None:
             idle(seconds_left)
-            seconds_left = min(due_at - clock(), IDLE_SECONDS)
+            seconds_left = due_at - clock()  # idle took its time
+            seconds_left = min(seconds_left, seconds_left % IDLE_SECONDS or IDLE_SECONDS)
         sleep(max(seconds_left, 0))
     if idle is not None and not stopped():
         idle(0)

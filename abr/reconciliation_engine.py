@@ -127,14 +127,15 @@ def _reconcile(
     ).one()
     is_same = before is not None and before.rules_digest == rules_digest and before.settings == settings_json
     set_inputs(connection, as_of, thresholds)
-    if is_same and last is not None:
+    is_incremental = is_same and last is not None
+    if is_incremental and last is not None:
         scope_to_changes(connection, is_new_day=as_of != last.as_of)
     else:
         scope_to_everything(connection)
     run_id = connection.exec_driver_sql("select coalesce(max(run_id), 0) + 1 from audit.run").scalar_one()
     counts = dict.fromkeys(_FINDING_COUNTS, 0)
     if is_scoped(connection):
-        fill_work_tables(connection)
+        fill_work_tables(connection, is_planned_once=is_incremental)
         require_control_totals(connection)
         counts = _write_changes(connection, run_id)
     connection.exec_driver_sql("delete from source.change")
@@ -273,26 +274,35 @@ def is_scoped(connection: Connection) -> bool:
     )
 
 
-def fill_work_tables(connection: Connection, *, until: str | None = None) -> None:
-    """Fill every work table from its view, in order, for what is in scope; `until` names the last one to fill."""
-    for name in _prepared(connection):
-        connection.exec_driver_sql(f"execute abr_clear_{name}")
-        connection.exec_driver_sql(f"execute abr_fill_{name}")
-        if name == until:
-            break
+def fill_work_tables(connection: Connection, *, is_planned_once: bool = False) -> None:
+    """Fill every work table from its view, in order, for what is in scope.
 
-
-def _prepared(connection: Connection) -> Sequence[str]:
-    """Return the work tables in order, with a prepared statement to clear and one to fill each."""
-    names: Sequence[str] | None = connection.info.get("abr_work_tables")
-    if names is None:
-        order = [name for name in views.work_order(connection) if name not in _INPUTS]
-        for name in order:
-            # Planned once per process: planning costs more than running.
-            connection.exec_driver_sql(f"prepare abr_clear_{name} as delete from temp.{name}")
-            connection.exec_driver_sql(f"prepare abr_fill_{name} as insert into temp.{name} from work.{name}")
-        names = connection.info["abr_work_tables"] = tuple(order)
-    return names
+    `is_planned_once`: by statements prepared at first use, as planning them costs more than running them for a few
+    contracts. For very many a plan made for them is better.
+    """
+    run = connection.exec_driver_sql
+    if not is_planned_once:
+        for name in views.work_order(connection):
+            if name not in _INPUTS:
+                run(f"delete from temp.{name}")
+                run(f"insert into temp.{name} from work.{name}")
+        return
+    # A plan outlives the rows it was made for, so it may not rest on their statistics: DuckDB 1.5 packs sort keys by the
+    # smallest and greatest value at planning time, and returns garbage for others.
+    run("set disabled_optimizers = 'compressed_materialization,statistics_propagation'")
+    try:
+        names: Sequence[str] | None = connection.info.get("abr_prepared")
+        if names is None:
+            names = [name for name in views.work_order(connection) if name not in _INPUTS]
+            for name in names:
+                run(f"prepare abr_clear_{name} as delete from temp.{name}")
+                run(f"prepare abr_fill_{name} as insert into temp.{name} from work.{name}")
+            connection.info["abr_prepared"] = names
+        for name in names:
+            run(f"execute abr_clear_{name}")
+            run(f"execute abr_fill_{name}")
+    finally:
+        run("set disabled_optimizers = ''")
 
 
 def require_control_totals(connection: Connection) -> None:

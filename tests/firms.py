@@ -1,7 +1,8 @@
 """Random firms and random histories, as Hypothesis strategies.
 
-Bills are derived from what the reference model says is owed, so that near misses (a cent off, short in hours, billed
-twice) are as likely as the right amount. Faults are drawn apart from sound rows: most of a firm can be trusted.
+Everything about a contract, or about a log and its bill, is drawn in one go, so that shrinking can drop it whole.
+Bills are then derived from what the reference model says is owed: near misses (a cent off, short in hours, billed
+twice) are as likely as the right amount. Faults are rare enough for most of a firm to be trusted.
 
 Ids hold no `/` and no `|`: written keys and `about` are then unambiguous.
 """
@@ -9,7 +10,7 @@ Ids hold no `/` and no `|`: written keys and `about` are then unambiguous.
 import datetime as dt
 import functools
 from collections.abc import Callable
-from decimal import Decimal
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypedDict
 
@@ -23,6 +24,7 @@ FIRST_DAY = dt.date(2025, 12, 25)
 
 Draw = Callable[..., object]
 GivenRow = dict[str, str | None]
+Cells = dict[str, str]
 
 
 class Step(TypedDict):
@@ -54,6 +56,14 @@ def up_to(count: int) -> st.SearchStrategy[int]:
     return st.integers(0, count)
 
 
+def faults(*, once_in: int, **cells_by_reason: list[Cells]) -> st.SearchStrategy[Cells]:
+    """Return no cells, or once in a while cells that earn a row a reason, every reason as likely."""
+    reasons = list(cells_by_reason.values())
+    return one_in(once_in).flatmap(
+        lambda is_faulty: st.sampled_from(reasons).flatmap(st.sampled_from) if is_faulty else st.just({})
+    )
+
+
 def row_of(dataset: str, **cells: str) -> GivenRow:
     """Return a row with every known column, blank where nothing is said."""
     unknown = set(cells) - set(COLUMNS[dataset])
@@ -62,18 +72,9 @@ def row_of(dataset: str, **cells: str) -> GivenRow:
     return {name: cells.get(name, "") for name in COLUMNS[dataset]}
 
 
-def plain(number: Fraction | Decimal | int) -> str:
+def plain(number: Fraction) -> str:
     """Write a finite decimal without exponent."""
-    decimal = number if isinstance(number, Decimal) else model.to_decimal(Fraction(number))
-    return format(decimal, "f")
-
-
-Faults = st.SearchStrategy[dict[str, str]]
-
-
-def faults(**cells_by_reason: list[dict[str, str]]) -> Faults:
-    """Return cells that earn a row a reason, every reason as likely."""
-    return st.sampled_from(list(cells_by_reason.values())).flatmap(st.sampled_from)
+    return format(model.to_decimal(number), "f")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -84,18 +85,18 @@ ROLES = {"ana": "senior", "bo": "junior", "Zoë": "senior", "李": "junior"}
 TASKS = some("", "build", "build", "travel", "Build")
 # Byte order, UTF-16 order, locale order and case-blind order all differ on these.
 PREFIXES = some("", "", "", "", "Z", "a", "é", "e\u0301", "\uff5e", "😀", "L-", "-")
-PADDINGS = st.sampled_from([(" ", ""), ("", " "), ("\t", "\n"), ("\xa0", "\u2003"), ("", "\x1f")])
 NOTES = some(
     "", "", "", "call", "line\nbreak", 'say "hi", twice', "\x1b[2J", "\x07\x7f", "=1+1", "🎉", "|", "NULL", "'"
 )
+BILLABLE = some(*[""] * 8, "true", "Yes", "1", " TRUE ", "no")
+APPROVED = some(*[""] * 8, "true", "YES", "1", " yes", "false")
+PROJECT_BILLABLE = some(*[""] * 8, "true", "yes", "1", "True", "0")
 
 UNREADABLE_NUMBERS = ("abc", "1,5", "NaN", "inf", "1e3", "3_600", "--1", ".", "0x10", "٣", "1 000", "12-", "½")
 UNREADABLE_DATES = ("2026-02-30", "31/01/2026", "2026-2-3", "20260203", "2026-02-03T00:00", "soon", "\uff12026-01-01")
 UNREADABLE_BOOLEANS = ("maybe", "y", "t", "2", "on", "wahr", "1.0")
 UNREADABLE_INSTANTS = ("2026-01-05T25:00", "2026-01-05 9:00", "2026-01-05T09:00+1", "yesterday", "2026-01-05T09:00 Z",
                        "2026-01-05T09:00:00,5", "2026-01-05Z", "2026-13-05T09:00")  # fmt: skip
-TRUE = some("", "", "", "true", "Yes", "1", " TRUE ")
-FALSE = some("no", "false", "0", "No ")
 
 CURRENCIES = some("USD", "USD", "EUR", "EUR", "JPY", "KWD")
 HOURLY_RATES = {
@@ -106,38 +107,68 @@ DEFAULT_HOURLY_RATES = some("100", "95.5", "87", "120.1234", "150.25", "33.33", 
                             "199.9999", "0")  # fmt: skip
 
 
-def day(offset: int) -> dt.date:
-    return FIRST_DAY + dt.timedelta(days=offset)
+NO_DURATION = dict.fromkeys(DURATIONS, "")
 
 
-def duration_cells(draw: Draw, seconds: int) -> dict[str, str]:
-    """Write seconds in one of the ways there are, now and then rounded by its decimals."""
-    way = draw(some("seconds", "seconds", "seconds", "minutes", "hours", "duration", "clock", "decimals"))
-    if way == "minutes":
-        return {"minutes": plain(model.round_half_away(Fraction(seconds, 60), draw(up_to(4))))}
-    if way == "hours":
-        return {"hours": plain(model.round_half_away(Fraction(seconds, 3600), 2 + draw(up_to(4))))}
-    if way == "duration" and seconds >= 0:
+@dataclass(frozen=True)
+class Way:
+    """One of the ways there are to write a duration."""
+
+    unit: str
+    decimals: int = 0
+    ending: str = ""
+
+
+WAYS = st.sampled_from(
+    [
+        *[Way("seconds")] * 6,
+        *(Way("minutes", decimals) for decimals in (0, 2, 4)),
+        *(Way("hours", decimals) for decimals in (2, 4, 6)),
+        *[Way("duration")] * 2,
+        Way("clock"),
+        *(Way("seconds", ending=ending) for ending in (".0", ".", ".4", ".49", ".5", ".5000")),
+    ]
+)
+
+
+def duration_cells(way: Way, seconds: int) -> Cells:
+    """Write seconds, now and then changed by the decimals they are given."""
+    if way.unit == "minutes":
+        return {"minutes": plain(model.round_half_away(Fraction(seconds, 60), way.decimals))}
+    if way.unit == "hours":
+        return {"hours": plain(model.round_half_away(Fraction(seconds, 3600), way.decimals))}
+    if way.unit == "duration" and seconds >= 0:
         return {"duration": f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"}
-    if way == "clock" and seconds >= 60:
+    if way.unit == "clock" and seconds >= 60:
         return {"duration": f"{seconds // 3600:02}:{seconds // 60 % 60:02}"}
-    if way == "decimals":
-        return {"seconds": f"{seconds}{draw(some('.0', '.', '.4', '.49', '.5', '.5000'))}"}
-    return {"seconds": str(seconds)}
+    return {"seconds": f"{seconds}{way.ending}"}
 
 
-def padded(draw: Draw, row: GivenRow) -> GivenRow:
-    """Return the same row by value, with blanks around some of its last cells."""
-    before, after = draw(PADDINGS)
-    # A contract's row text decides between versions; its last columns decide it last.
-    names = [name for name in row if row[name]][-2:]
-    return row | {name: f"{before}{row[name]}{after}" for name in names}
+@dataclass(frozen=True)
+class Twin:
+    """A second row beside one: the same by value but for blanks, or another version."""
+
+    change: Cells
+    before: str = ""
+    after: str = ""
+
+    def of(self, row: GivenRow) -> GivenRow:
+        # A contract's row text decides between versions; its last columns decide it last.
+        names = [name for name in row if row[name]][-2:]
+        return row | {name: f"{self.before}{row[name]}{self.after}" for name in names} | self.change
+
+
+def twins(*changes: Cells, once_in: int = 8) -> st.SearchStrategy[Twin | None]:
+    paddings = [(" ", ""), ("", " "), ("\t", "\n"), ("\xa0", "\u2003"), ("", "\x1f")]
+    found = [*(Twin({}, *padding) for padding in paddings), *map(Twin, changes)]
+    return st.sampled_from([None] * len(found) * (once_in - 1) + found)
 
 
 # --------------------------------------------------------------------------------------------------
-# Contracts, projects, rates
+# Contracts, with their projects, rates, invoices
 
 CONTRACT_FAULTS = faults(
+    once_in=5,
     missing_value=[{"client": ""}, {"currency": ""}, {"starts_on": " "}],
     unknown_currency=[{"currency": "XYZ"}, {"currency": "usd"}, {"currency": "€"}],
     unparseable_value=[
@@ -178,91 +209,80 @@ CONTRACT_FAULTS = faults(
     ],
     discount_over_100=[{"discount_percent": "100.01"}, {"discount_percent": "150"}],
 )
+CONTRACT_TWINS = twins(
+    {"client": "Somebody else"},
+    {"starts_on": "2026-01-20"},
+    {"ends_on": "2026-01-05"},
+    {"billing_model": "fixed_price"},
+    {"currency": "GBP", "cap_amount": "", "threshold_amount": "5.05"},
+    {"contract_id": ""},
+    once_in=14,
+)
 STARTS = some("2025-11-01", "2025-11-01", "2025-11-01", "2026-01-01", "2026-01-11", "2024-11-27", " 2025-12-01 ")
-ENDS = some("", "", "", "", "", "", "2026-03-22", "2027-05-16", "9999-12-31")
-
-
-FOLLOWED = ("2026-01-31", "2026-02-10")
+ENDS = some(*[""] * 6, "2026-03-22", "2027-05-16", "9999-12-31")
 
 
 @st.composite
-def contract_rows(draw: Draw, index: int, previous: GivenRow | None) -> GivenRow:
-    """Return one sound contract; where there is a previous one it may follow that."""
+def contract_rows(draw: Draw) -> GivenRow:
+    """Return the terms of one sound contract."""
     currency = draw(CURRENCIES)
-    starts_on, ends_on = draw(STARTS), draw(ENDS)
-    if previous and draw(one_in(4)):
-        previous["ends_on"] = draw(some(*FOLLOWED))
-        starts_on, ends_on = draw(some("2026-02-01", "2026-02-11", "2026-02-14")), ""
-    cap_amounts = {"JPY": some("", "", "", "", "", "90000"), "KWD": some("", "", "", "", "", "250.125", "1000.000")}
+    cap_amounts = {"JPY": some(*[""] * 5, "90000"), "KWD": some(*[""] * 5, "250.125", "1000.000")}
     thresholds = {"JPY": some("", "", "60000", "0.0"), "KWD": some("", "", "200.005")}
-    cells = {
-        "contract_id": f"{draw(PREFIXES)}C{index}",
-        "client": draw(some("Acme", "Globex", "Ünlü & Söhne", " Acme")),
-        "currency": currency,
-        "billing_model": draw(some("", "", "", "", "time_and_materials", "fixed_price")),
-        "starts_on": starts_on,
-        "ends_on": ends_on,
-        "rounding_minutes": draw(some("", "0", "6", "15", "15.0", "30")),
-        "rounding_mode": draw(some("", "up", "nearest", "down")),
-        "rounding_unit": draw(some("", "entry", "day", "day")),
-        "minimum_minutes": draw(some("", "0", "0", "15", "60")),
-        "overtime_after_minutes": draw(some("", "", "", "240", "480", "0")),
-        "overtime_multiplier": draw(some("", "1.5", "2", "1.3333", "1.")),
-        "weekend_multiplier": draw(some("", "", "1.25", "2", ".5")),
-        "prepaid_minutes": draw(some("", "", "", "", "", "0", "60", "120", "240")),
-        "prepaid_period": draw(some("", "month", "lifetime")),
-        "cap_minutes": draw(some("", "", "", "", "", "", "300", "600", "1200", "2400", "2400")),
-        "cap_amount": draw(cap_amounts.get(currency, some("", "", "", "", "", "", "750", "1000.00", "2000.50", "0"))),
-        "cap_period": draw(some("", "month", "lifetime")),
-        "discount_percent": draw(some("", "", "", "", "0", "5", "12.5", "12.5", "33.3333", "33.3333", "15.00", "100")),
-        "grace_days": draw(some("", "", "", "", "0", "7", "30", "90", "999999999")),
-        "grace_from": draw(some("", "worked_on", "month_end")),
-        "threshold_amount": draw(thresholds.get(currency, some("", "", "", "250", "0", "10000", "400.50"))),
-    }
-    return row_of("contracts", **cells)
+    return row_of(
+        "contracts",
+        client=draw(some("Acme", "Globex", "Ünlü & Söhne", " Acme")),
+        currency=currency,
+        billing_model=draw(some(*[""] * 4, "time_and_materials", "fixed_price")),
+        starts_on=draw(STARTS),
+        ends_on=draw(ENDS),
+        rounding_minutes=draw(some("", "0", "6", "15", "15.0", "30")),
+        rounding_mode=draw(some("", "up", "nearest", "down")),
+        rounding_unit=draw(some("", "entry", "day", "day")),
+        minimum_minutes=draw(some("", "0", "0", "15", "60")),
+        overtime_after_minutes=draw(some("", "", "", "240", "480", "0")),
+        overtime_multiplier=draw(some("", "1.5", "2", "1.3333", "1.")),
+        weekend_multiplier=draw(some("", "", "1.25", "2", ".5")),
+        prepaid_minutes=draw(some(*[""] * 5, "0", "60", "120", "240")),
+        prepaid_period=draw(some("", "month", "lifetime")),
+        cap_minutes=draw(some(*[""] * 6, "300", "600", "600", "1200", "2400")),
+        cap_amount=draw(cap_amounts.get(currency, some(*[""] * 6, "750", "1000.00", "2000.50", "0"))),
+        cap_period=draw(some("", "month", "lifetime")),
+        discount_percent=draw(some(*[""] * 4, "0", "5", "12.5", "12.5", "33.3333", "33.3333", "15.00", "100")),
+        grace_days=draw(some(*[""] * 4, "0", "7", "30", "90", "999999999")),
+        grace_from=draw(some("", "worked_on", "month_end")),
+        threshold_amount=draw(thresholds.get(currency, some("", "", "", "250", "0", "10000", "400.50"))),
+    )
+
+
+PROJECT_FAULTS = faults(
+    once_in=14,
+    unparseable_value=[{"is_billable": "maybe"}],
+    unknown_contract=[{"contract_id": "C-ghost"}],
+    missing_value=[{"contract_id": ""}, {"project_id": ""}],
+)
+PROJECT_TWINS = twins({"name": "other"}, {"is_billable": "no", "name": "other"}, once_in=14)
+
+
+@dataclass(frozen=True)
+class ProjectPlan:
+    """One project of a contract, maybe shared with another, and what is wrong with its row."""
+
+    prefix: str
+    cells: Cells
+    shared_with: int | None
+    fault: Cells
+    twin: Twin | None
 
 
 @st.composite
-def rate_rows(draw: Draw, contract: GivenRow, project_ids: list[str]) -> Rows:
-    """Return a contract's rates: one for all, and some for few."""
-    hourly_rates = HOURLY_RATES.get((contract["currency"] or "").strip(), DEFAULT_HOURLY_RATES)
-    contract_id = contract["contract_id"] or ""
-    rows = []
-    if not draw(one_in(12)):
-        valid_from = draw(some("2024-01-01", "2024-01-01", "2024-01-01", "2026-01-21"))
-        valid_to = draw(some("", "", "", "", "", "2026-03-02"))
-        rows.append(
-            row_of(
-                "rates",
-                contract_id=contract_id,
-                hourly_rate=draw(hourly_rates),
-                valid_from=valid_from,
-                valid_to=valid_to,
-            )
-        )
-    for _ in range(draw(up_to(3))):
-        scope = {
-            "project_id": draw(some("", "", *project_ids)),
-            "person": draw(some("", "", "", "ana", "bo", "Zoë")),
-            "role": draw(some("", "", "senior", "junior")),
-            "task": draw(some("", "", "build", "travel")),
-        }
-        valid_from = draw(some("2025-12-01", "2026-01-15", "2026-02-15"))
-        valid_to = draw(some("", "", "2026-02-15", "2026-03-16"))
-        if valid_to and valid_to <= valid_from:
-            valid_to = ""
-        rate = row_of(
-            "rates", contract_id=contract_id, hourly_rate=draw(hourly_rates), valid_from=valid_from, valid_to=valid_to
-        )
-        rows.append(rate | scope)
-    if rows and draw(one_in(7)):  # a second price for the same thing, or the same price twice
-        rows.append(rows[-1] | {"hourly_rate": draw(hourly_rates)})
-    if rows and draw(one_in(10)):
-        rows.append(rows[-1] | draw(RATE_FAULTS))
-    return rows
+def project_plans(draw: Draw) -> ProjectPlan:
+    cells = {"name": draw(some("", "Site", "Site\x1b[0m", "移行")), "is_billable": draw(PROJECT_BILLABLE)}
+    shared_with = draw(st.sampled_from([None, None, None, 1, 2]))
+    return ProjectPlan(draw(PREFIXES), cells, shared_with, draw(PROJECT_FAULTS), draw(PROJECT_TWINS))
 
 
 RATE_FAULTS = faults(
+    once_in=12,
     missing_value=[{"hourly_rate": ""}, {"valid_from": ""}, {"contract_id": ""}],
     unparseable_value=[
         {"hourly_rate": "abc"},
@@ -274,43 +294,257 @@ RATE_FAULTS = faults(
     empty_rate_window=[{"valid_to": "2023-12-31"}, {"valid_from": "2026-01-01", "valid_to": "2026-01-01"}],
     unknown_contract=[{"contract_id": "C-ghost"}, {"contract_id": "c1"}],
 )
+RATE_SCOPES = st.sampled_from(
+    [
+        {},
+        {"person": "ana"},
+        {"person": "bo"},
+        {"person": "Zoë"},
+        {"role": "senior"},
+        {"role": "junior"},
+        {"task": "build"},
+        {"task": "travel"},
+        {"project_id": "own"},
+        {"project_id": "own", "task": "build"},
+        {"person": "ana", "role": "senior"},
+        {"person": "ana", "task": "build", "project_id": "own"},
+        {"role": "senior", "task": "build"},
+    ]
+)
+RATE_WINDOWS = st.sampled_from(
+    [
+        {"valid_from": "2025-12-01"},
+        {"valid_from": "2025-12-01"},
+        {"valid_from": "2026-01-15"},
+        {"valid_from": "2026-02-15"},
+        {"valid_from": "2025-12-01", "valid_to": "2026-02-15"},
+        {"valid_from": "2026-01-15", "valid_to": "2026-03-16"},
+    ]
+)
+BASE_WINDOWS = st.sampled_from(
+    [
+        *[{"valid_from": "2024-01-01"}] * 10,
+        {"valid_from": "2026-01-21"},
+        {"valid_from": "2024-01-01", "valid_to": "2026-03-02"},
+    ]
+)
 
 
 @st.composite
-def contracts_and_projects(draw: Draw) -> tuple[Rows, Rows, list[str]]:
-    """Return contracts, the projects that share them, and ids to book on."""
-    contracts: Rows = []
-    for index in range(1, 2 + draw(st.sampled_from([0, 1, 1, 2, 2, 3, 4]))):
-        contracts.append(draw(contract_rows(index, contracts[-1] if contracts else None)))
-    contract_ids = [row["contract_id"] or "" for row in contracts]
-    project_ids = [f"{draw(PREFIXES)}P{index}" for index in range(len(contracts) + draw(up_to(1)))]
+def rate_rows(draw: Draw, hourly_rates: st.SearchStrategy[str]) -> list[Cells]:
+    """Return one special rate, now and then contradicted or repeated."""
+    rate = draw(RATE_SCOPES) | draw(RATE_WINDOWS) | {"hourly_rate": draw(hourly_rates)}
+    if draw(one_in(8)):
+        return [rate, rate | {"hourly_rate": draw(hourly_rates)}]
+    return [rate | draw(RATE_FAULTS)]
+
+
+INVOICE_FAULTS = faults(
+    once_in=8,
+    missing_value=[{"status": ""}, {"contract_id": ""}, {"currency": ""}, {"invoice_id": ""}],
+    unparseable_value=[{"issued_on": "31/01/2026"}, {"issued_on": "2026-02-29"}],
+    unknown_choice=[{"status": "lost"}, {"status": "Paid"}],
+    unknown_contract=[{"contract_id": "C-ghost"}],
+    unknown_currency=[{"currency": "XYZ"}, {"currency": "eur"}],
+)
+LINE_FAULTS = faults(
+    once_in=3,
+    missing_value=[{"invoice_id": ""}, {"line_no": ""}, {"net_amount": ""}],
+    unknown_invoice=[{"invoice_id": "INV-ghost"}],
+    unknown_choice=[{"kind": "gift"}, {"kind": "Time"}],
+    unparseable_value=[
+        {"line_no": "x"},
+        {"line_no": "1.5"},
+        {"net_amount": "1,5"},
+        {"net_amount": "10.00001"},
+        {"period_start": "2026-02-30"},
+        {"period_end": "2026-1-1"},
+        NO_DURATION | {"seconds": "x"},
+        NO_DURATION | {"seconds": "60", "minutes": "1"},
+    ],
+)
+INVOICE_TWINS = twins({"issued_on": "2026-03-30"}, {"currency": "CHF"}, {"contract_id": "C1"}, once_in=25)
+LINE_TWINS = twins({"net_amount": "77"}, {"kind": "other"}, {"task": "another"}, once_in=5)
+STATUSES = some("issued", "paid", "issued", "void", "paid", "void", "draft")
+ISSUED = some("2026-02-28", "2026-01-31", "2026-03-15", "2026-01-10", "", " 2026-03-31")
+PERIODS = st.sampled_from(
+    [
+        ("", ""),
+        ("", ""),
+        ("2026-01-01", "2026-01-31"),
+        ("2026-02-01", "2026-02-28"),
+        ("2026-03-01", "2026-03-31"),
+        ("2026-01-01", "2026-03-31"),
+        ("", "2026-02-28"),
+        ("2026-02-01", ""),
+        ("2026-03-31", "2026-03-01"),
+        ("2026-01-05", "2026-01-05"),
+    ]
+)
+POOL_SCOPES = st.sampled_from(
+    [(), (), ("project_id",), ("person",), ("task",), ("role",), ("person", "task"), ("role", "project_id"), SCOPE]
+)
+FACTORS = st.sampled_from([Fraction(text) for text in ("1", "1", "1", "0.5", "0.75", "1.1", "-1", "0")])
+SHARES = st.sampled_from(
+    [None if text == "" else Fraction(text) for text in ("1", "1", "1", "0.5", "1.5", "0", "-1", "")]
+)
+SECOND_FACTORS = st.sampled_from(
+    [None if text == "" else Fraction(text) for text in ("", "", "", "0.25", "-0.25", "-1", "0.5")]
+)
+
+
+@dataclass(frozen=True)
+class InvoiceHead:
+    """One invoice without its lines."""
+
+    prefix: str
+    status: str
+    is_foreign: bool
+    issued_on: str
+    fault: Cells
+    twin: Twin | None
+
+
+@dataclass(frozen=True)
+class Pen:
+    """On which invoice of a kind a line is written, and how."""
+
+    kind_of_invoice: str
+    pick: int
+    way: Way
+
+
+@dataclass(frozen=True)
+class PoolPlan:
+    """Hours billed in one go: rightly, wrongly, or for nobody."""
+
+    like: int
+    scope: tuple[str, ...]
+    period: tuple[str, str]
+    amount_factor: Fraction
+    seconds_share: Fraction | None
+    second_line_factor: Fraction | None
+    pen: Pen
+
+
+@dataclass(frozen=True)
+class OddPlan:
+    """A line for a log that is not there to be billed (`kind` blank), or one that is not about time."""
+
+    log: int
+    kind: str
+    amount: int
+    seconds: int | None
+    pen: Pen
+
+
+@dataclass(frozen=True)
+class ContractPlan:
+    """Everything about one contract but its ids."""
+
+    prefix: str
+    row: GivenRow
+    follows: str
+    twin: Twin | None
+    projects: list[ProjectPlan]
+    rates: list[Cells]
+    invoices: list[InvoiceHead]
+    pools: list[PoolPlan]
+    odd_lines: list[OddPlan]
+
+
+PENS = st.builds(Pen, some("live", "live", "live", "live", "void", "draft", "foreign"), up_to(15), WAYS)
+INVOICE_HEADS = st.builds(InvoiceHead, PREFIXES, STATUSES, one_in(10), ISSUED, INVOICE_FAULTS, INVOICE_TWINS)
+POOL_PLANS = st.builds(PoolPlan, up_to(15), POOL_SCOPES, PERIODS, FACTORS, SHARES, SECOND_FACTORS, PENS)
+ODD_PLANS = st.builds(
+    OddPlan,
+    up_to(15),
+    some("", "", "", "expense", "fixed", "prepaid", "other"),
+    st.sampled_from([120, 45, -30, 0, 250]),
+    st.sampled_from([3600, None, -3600]),
+    PENS,
+)
+INVOICE_LISTS = st.lists(INVOICE_HEADS, min_size=1, max_size=4)
+POOL_LISTS = st.lists(POOL_PLANS, max_size=2)
+ODD_LISTS = st.lists(ODD_PLANS, max_size=3)
+PROJECT_LISTS = st.lists(project_plans(), min_size=1, max_size=2)
+RATE_LISTS = {
+    currency: st.lists(rate_rows(HOURLY_RATES.get(currency, DEFAULT_HOURLY_RATES)), max_size=3)
+    for currency in ("USD", "EUR", "JPY", "KWD")
+}
+
+
+@st.composite
+def contract_plans(draw: Draw) -> ContractPlan:
+    row = draw(contract_rows())
+    currency = row["currency"] or ""
+    base = {"hourly_rate": draw(HOURLY_RATES.get(currency, DEFAULT_HOURLY_RATES))} | draw(BASE_WINDOWS)
+    rates = [] if draw(one_in(14)) else [base]
+    for special in draw(RATE_LISTS[currency]):
+        rates += special
+    return ContractPlan(
+        prefix=draw(PREFIXES),
+        row=row | draw(CONTRACT_FAULTS),
+        follows=draw(some("", "", "", "2026-01-31", "2026-02-10")),
+        twin=draw(CONTRACT_TWINS),
+        projects=draw(PROJECT_LISTS),
+        rates=rates,
+        invoices=draw(INVOICE_LISTS),
+        pools=draw(POOL_LISTS),
+        odd_lines=draw(ODD_LISTS),
+    )
+
+
+def put_together(plans: list[ContractPlan]) -> tuple[Sources, list[str]]:
+    """Return contracts, projects and rates, and the ids of contracts, which are sound."""
+    contract_ids = [f"{plan.prefix}C{index}" for index, plan in enumerate(plans, start=1)]
+    contracts: Rows = [plan.row | {"contract_id": name} for plan, name in zip(plans, contract_ids, strict=True)]
     projects: Rows = []
-    for index, project_id in enumerate(project_ids):
-        owner = index % len(contracts)
-        members = {contract_ids[owner]}
-        if contracts[owner]["ends_on"] in FOLLOWED and owner + 1 < len(contracts):
-            members.add(contract_ids[owner + 1])
-        if draw(one_in(2)):
-            members.add(draw(st.sampled_from(contract_ids)))
-        projects += [
-            row_of(
-                "projects",
-                project_id=project_id,
-                contract_id=contract_id,
-                name=draw(some("", "Site", "Site\x1b[0m", "移行")),
-                is_billable=draw(FALSE if draw(one_in(16)) else TRUE),
-            )
-            for contract_id in sorted(members)
-        ]
-    return contracts, projects, project_ids
+    rates: Rows = []
+    for index, plan in enumerate(plans):
+        follows = plan.follows if index else ""
+        if follows:  # takes over from the contract before
+            contracts[index - 1]["ends_on"] = follows
+            contracts[index]["starts_on"] = (dt.date.fromisoformat(follows) + dt.timedelta(days=1)).isoformat()
+        for number, project in enumerate(plan.projects):
+            members = {index}
+            if project.shared_with:
+                members.add((index + project.shared_with) % len(plans))
+            if follows:
+                members.add(index - 1)
+            rows = [
+                row_of(
+                    "projects",
+                    project_id=f"{project.prefix}P{index}-{number}",
+                    contract_id=contract_ids[member],
+                    **project.cells,
+                )
+                for member in sorted(members)
+            ]
+            projects += with_twin(rows[0], project.twin) + rows[1:]
+            if not project.fault.keys().isdisjoint(KEY_COLUMNS["projects"]):
+                projects.append(rows[0] | project.fault)  # beside the sound row, which many others need
+            else:
+                rows[0].update(project.fault)
+        own_id = f"{plan.projects[0].prefix}P{index}-0"
+        for cells in plan.rates:
+            own = {"project_id": own_id} if cells.get("project_id") else {}
+            rates.append(row_of("rates", **({"contract_id": contract_ids[index]} | cells | own)))
+    for plan, row in zip(plans, list(contracts), strict=True):
+        contracts += with_twin(row, plan.twin)[1:]
+    return {"contracts": contracts, "projects": projects, "rates": rates}, contract_ids
+
+
+def with_twin(row: GivenRow, twin: Twin | None) -> Rows:
+    return [row] if twin is None else [row, twin.of(row)]
 
 
 # --------------------------------------------------------------------------------------------------
-# Time logs
+# Time logs, with their bills
 
 SECONDS = st.sampled_from([3600, 5400, 900, 7200, 28800, 59, 1, 3601, 1799, 10845, 24692, 14400, 21600, 86400])
-NO_DURATION = dict.fromkeys(DURATIONS, "")
 LOG_FAULTS = faults(
+    once_in=9,
     missing_value=[{"time_log_id": ""}],
     missing_project=[{"project_id": ""}],
     unknown_project=[{"project_id": "nope"}, {"project_id": "p0"}],
@@ -348,236 +582,201 @@ LOG_FAULTS = faults(
         NO_DURATION | {"project_id": "", "worked_on": "soon", "seconds": "-1"},
     ],
 )
-
-
-@st.composite
-def work_days(draw: Draw, project_ids: list[str]) -> list[GivenRow]:
-    """Return what one person booked on one day, mostly on one project."""
-    person = draw(PEOPLE)
-    worked_on = day(draw(up_to(95)))
-    project_id = draw(st.sampled_from(project_ids))
-    task = draw(TASKS)
-    rows = []
-    for _ in range(1 + draw(st.sampled_from([0, 0, 1, 1, 2, 3]))):
-        if draw(one_in(4)):
-            project_id, task = draw(st.sampled_from(project_ids)), draw(TASKS)
-        entered_at = ""
-        if draw(one_in(2)):
-            entered_on = worked_on + dt.timedelta(days=draw(st.sampled_from([0, 1, 7, 30, 50])))
-            entered_at = entered_on.isoformat() + draw(
-                some("", "T10:00", "T10:00:00Z", " 23:30:15.25-01:00", "T00:15+02:00", " 23:59Z", "T23:59:59.999999")
-            )
-        row = row_of(
-            "time_logs",
-            project_id=project_id,
-            person=person,
-            role=ROLES.get(person, "") if draw(one_in(2)) else "",
-            task=task,
-            worked_on=worked_on.isoformat(),
-            is_billable=draw(FALSE if draw(one_in(14)) else TRUE),
-            is_approved=draw(FALSE if draw(one_in(14)) else TRUE),
-            entered_at=entered_at,
-            note=draw(NOTES),
-        )
-        rows.append(row | duration_cells(draw, draw(SECONDS)))
-    return rows
-
-
-@st.composite
-def time_log_rows(draw: Draw, project_ids: list[str]) -> Rows:
-    """Return the firm's logs, faults and duplicates among them."""
-    days = draw(st.lists(work_days(project_ids), min_size=6, max_size=28))
-    rows = [row for rows in days for row in rows]
-    for index, row in enumerate(rows):
-        row["time_log_id"] = f"{draw(PREFIXES)}L{index}"
-    for _ in range(draw(st.sampled_from([0, 1, 2, 3, 4]))):
-        draw(st.sampled_from(rows)).update(draw(LOG_FAULTS))
-    for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
-        row = draw(st.sampled_from(rows))
-        change = draw(st.sampled_from([{}, {}, {"note": "another version"}, {"task": "another"}, {"is_approved": "0"}]))
-        rows.append(padded(draw, row) | change)
-    return rows
-
-
-# --------------------------------------------------------------------------------------------------
-# Invoices
-
-STATUSES = some("issued", "paid", "issued", "void", "paid", "void", "draft")
-ISSUED = some("2026-02-28", "2026-01-31", "2026-03-15", "2026-01-10", "", " 2026-03-31")
-PLANS = some("none", "right", "right", "right", "cent", "cent", "short hours", "short rate", "short both", "over hours",
-             "over rate", "double", "double", "halves", "no hours", "nothing", "credited", "credit", "void", "void",
-             "zero")  # fmt: skip
-INVOICE_FAULTS = faults(
-    missing_value=[{"status": ""}, {"contract_id": ""}, {"currency": ""}, {"invoice_id": ""}],
-    unparseable_value=[{"issued_on": "31/01/2026"}, {"issued_on": "2026-02-29"}],
-    unknown_choice=[{"status": "lost"}, {"status": "Paid"}],
-    unknown_contract=[{"contract_id": "C-ghost"}],
-    unknown_currency=[{"currency": "XYZ"}, {"currency": "eur"}],
-)
-LINE_FAULTS = faults(
-    missing_value=[{"invoice_id": ""}, {"line_no": ""}, {"net_amount": ""}],
-    unknown_invoice=[{"invoice_id": "INV-ghost"}],
-    unknown_choice=[{"kind": "gift"}, {"kind": "Time"}],
-    unparseable_value=[
-        {"line_no": "x"},
-        {"line_no": "1.5"},
-        {"net_amount": "1,5"},
-        {"net_amount": "10.00001"},
-        {"period_start": "2026-02-30"},
-        {"period_end": "2026-1-1"},
-        NO_DURATION | {"seconds": "x"},
-        NO_DURATION | {"seconds": "60", "minutes": "1"},
-    ],
-)
-
-
-class Invoicing:
-    """The invoices of one contract while they are drawn."""
-
-    def __init__(self, draw: Draw, contract_id: str, currency: str, index: int) -> None:
-        self.draw = draw
-        self.contract_id = contract_id
-        self.decimals = model.MINOR_UNITS[currency]
-        self.cent = Fraction(1, 10**self.decimals)
-        self.invoices: Rows = []
-        self.lines: dict[str, Rows] = {}
-        self.by_status: dict[str, list[str]] = {"live": [], "void": [], "draft": [], "foreign": []}
-        for number in range(1 + draw(up_to(3))):
-            self.add(f"{draw(PREFIXES)}INV{index}-{number}", currency)
-
-    def add(self, invoice_id: str, currency: str) -> None:
-        draw = self.draw
-        status = draw(STATUSES)
-        foreign = draw(one_in(10))
-        row = row_of(
-            "invoices",
-            invoice_id=invoice_id,
-            contract_id=self.contract_id,
-            currency="GBP" if foreign else currency,
-            issued_on=draw(ISSUED),
-            status=status,
-        )
-        self.invoices.append(row)
-        self.lines[invoice_id] = []
-        self.by_status["foreign" if foreign else "live" if status in {"issued", "paid"} else status].append(invoice_id)
-
-    def line(self, invoice_id: str, amount: Fraction, seconds: int | None, **cells: str) -> None:
-        draw = self.draw
-        rows = self.lines[invoice_id]
-        number = str(len(rows) + 1)
-        if draw(one_in(12)):
-            number = draw(some(f"0{number}", f"{number}.0", f"+{number}", f"{number}."))
-        rounded = model.round_half_away(amount, self.decimals)
-        row = row_of("invoice_lines", invoice_id=invoice_id, line_no=number, net_amount=plain(rounded), **cells)
-        if seconds is not None:
-            row |= duration_cells(draw, seconds)
-        rows.append(row)
-
-    def one(self, kind_of_invoice: str) -> str:
-        """Return an invoice of that kind, or any where there is none."""
-        return self.draw(st.sampled_from(self.by_status[kind_of_invoice] or list(self.lines)))
-
-    def bill(self, time_log_id: str, owed: Fraction, seconds: int) -> None:
-        """Bill one log in one of the ways in which it goes right or wrong."""
-        plan = self.draw(PLANS)
-        half_amount, half_seconds = model.round_half_away(owed / 2, 0), seconds // 2
-        near = {
-            "right": (owed, seconds),
-            "cent": (owed + self.cent * self.draw(st.sampled_from([1, -1, 2, -2])), seconds),
-            "short hours": (half_amount, half_seconds),
-            "short rate": (half_amount, seconds),
-            "short both": (half_amount / 2, half_seconds),
-            "over hours": (owed * 2, seconds + 1800),
-            "over rate": (owed + 20, seconds),
-            "no hours": (owed / 2, None),
-            "zero": (Fraction(0), 0),
-            "credit": (-half_amount - 1, -half_seconds),
-        }
-        if plan in near:
-            amount, billed_seconds = near[plan]
-            self.line(self.one("live"), amount, billed_seconds, time_log_id=time_log_id)
-        elif plan == "double":
-            for invoice_id in (self.by_status["live"] * 2)[:2]:
-                self.line(invoice_id, owed, seconds, time_log_id=time_log_id)
-        elif plan == "halves":
-            self.line(self.one("live"), owed / 2, half_seconds, time_log_id=time_log_id)
-            self.line(self.one("live"), owed / 2, seconds - half_seconds, time_log_id=time_log_id)
-        elif plan == "credited":
-            self.line(self.one("live"), owed, seconds, time_log_id=time_log_id)
-            self.line(self.one("live"), -owed, -seconds, time_log_id=time_log_id)
-        elif plan == "nothing":
-            self.line(self.one(self.draw(some("draft", "foreign"))), owed, seconds, time_log_id=time_log_id)
-        elif plan == "void":
-            self.line(self.one("void"), owed, seconds, time_log_id=time_log_id)
-
-    def pool(self, members: list[model.EligibleLog], strangers: list[str]) -> None:
-        """Bill the hours of some logs in one go: rightly, wrongly, or for nobody."""
-        draw = self.draw
-        cells: dict[str, str] = {}
-        if members:
-            like = draw(st.sampled_from(members)).log
-            for name, value in zip(SCOPE, like.scope, strict=True):
-                if draw(one_in(3)):
-                    cells[name] = value or ""
-            members = [one for one in members if is_within(cells, one.log)]
-        elif strangers:
-            cells["project_id"] = draw(st.sampled_from(strangers))
-        cells["period_start"], cells["period_end"] = draw(PERIODS)
-        members = [one for one in members if covers(cells, one.log.worked_on)]
-        amount = model.add_up(one.owed_amount for one in members)
-        seconds = sum(one.payable_seconds for one in members)
-        factor = Fraction(draw(some("1", "1", "0.5", "0.75", "1.1", "-1", "0")))
-        share = Fraction(draw(some("1", "1", "1", "0.5", "1.5", "0", "-1")))
-        pooled_seconds = None if draw(one_in(8)) else int(seconds * share)
-        which = self.one(draw(some("live", "live", "live", "live", "void", "draft", "foreign")))
-        self.line(which, amount * factor, pooled_seconds, **cells)
-        if draw(one_in(4)):  # a second line of the same pool
-            factor = Fraction(draw(some("0.25", "-0.25", "-1", "0.5")))
-            self.line(which, amount * factor, int(seconds * factor), **cells)
-
-    def rest(self, stray_ids: list[str]) -> None:
-        """Add lines for logs that are not there to be billed, and lines that are not about time."""
-        draw = self.draw
-        for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
-            time_log_id = draw(st.sampled_from([*stray_ids, "L-ghost"]))
-            amount = draw(st.sampled_from([120, 45, -30, 0]))
-            self.line(
-                self.one("live"), Fraction(amount), draw(st.sampled_from([3600, None, -3600])), time_log_id=time_log_id
-            )
-        for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
-            kind = draw(some("expense", "fixed", "prepaid", "other", "time"))
-            amount = draw(st.sampled_from([250, 99, -50]))
-            self.line(self.one(draw(some("live", "live", "foreign"))), Fraction(amount), None, kind=kind)
-
-    def all_lines(self) -> Rows:
-        return [row for rows in self.lines.values() for row in rows]
-
-
-PERIODS = st.sampled_from(
+LOG_TWINS = twins({"note": "another version"}, {"task": "another"}, {"is_approved": "0"}, once_in=25)
+PLANS = some("right", "none", "right", "right", "cent more", "cent less", "two cents", "short hours", "short rate",
+             "short both", "over hours", "over rate", "double", "double", "halves", "no hours", "draft", "foreign",
+             "credited", "credit", "void", "void", "zero", *["pooled"] * 10)  # fmt: skip
+ENTERED = st.sampled_from(
     [
-        ("", ""),
-        ("", ""),
-        ("2026-01-01", "2026-01-31"),
-        ("2026-02-01", "2026-02-28"),
-        ("2026-03-01", "2026-03-31"),
-        ("2026-01-01", "2026-03-31"),
-        ("", "2026-02-28"),
-        ("2026-02-01", ""),
-        ("2026-03-31", "2026-03-01"),
-        ("2026-01-05", "2026-01-05"),
+        *[None] * 8,
+        (0, ""),
+        (0, " 23:30:15.25-01:00"),
+        (1, "T00:15+02:00"),
+        (1, "T10:00:00Z"),
+        (7, " 23:59Z"),
+        (30, "T10:00"),
+        (50, ""),
+        (50, "T23:59:59.999999"),
     ]
 )
 
 
-def is_within(cells: dict[str, str], log: model.Log) -> bool:
-    return all(cells.get(name, "") in {"", value} for name, value in zip(SCOPE, log.scope, strict=True))
+@dataclass(frozen=True)
+class Entry:
+    """One log, and how it is billed."""
+
+    prefix: str
+    cells: Cells
+    elsewhere: tuple[int, str] | None  # on another project and task than the day's
+    entered: tuple[int, str] | None  # days after the work, and how the time is written
+    has_role: bool
+    fault: Cells
+    twin: Twin | None
+    plan: str
+    pen: Pen
 
 
-def covers(cells: dict[str, str], worked_on: dt.date) -> bool:
-    return (cells["period_start"] or "0001-01-01") <= worked_on.isoformat() <= (cells["period_end"] or "9999-12-31")
+@dataclass(frozen=True)
+class WorkDay:
+    """What one person booked on one day, mostly on one project."""
+
+    person: str
+    worked_on: dt.date
+    project: int
+    task: str
+    entries: list[Entry]
 
 
-def invoice_firm(draw: Draw, firm: Sources) -> tuple[Rows, Rows]:
+@st.composite
+def entries(draw: Draw) -> Entry:
+    cells = {"is_billable": draw(BILLABLE), "is_approved": draw(APPROVED), "note": draw(NOTES)}
+    return Entry(
+        prefix=draw(PREFIXES),
+        cells=cells | duration_cells(draw(WAYS), draw(SECONDS)),
+        elsewhere=(draw(up_to(9)), draw(TASKS)) if draw(one_in(4)) else None,
+        entered=draw(ENTERED),
+        has_role=draw(one_in(2)),
+        fault=draw(LOG_FAULTS),
+        twin=draw(LOG_TWINS),
+        plan=draw(PLANS),
+        pen=Pen("live", draw(up_to(15)), draw(WAYS)),
+    )
+
+
+WORK_DAYS = st.builds(
+    WorkDay,
+    PEOPLE,
+    up_to(95).map(lambda offset: FIRST_DAY + dt.timedelta(days=offset)),
+    up_to(9),
+    TASKS,
+    st.lists(entries(), min_size=1, max_size=4),
+)
+
+
+def write_logs(days: list[WorkDay], project_ids: list[str]) -> tuple[Rows, dict[str, Entry]]:
+    """Return the logs, and by id how each is to be billed."""
+    rows: Rows = []
+    by_id = {}
+    for day in days:
+        for entry in day.entries:
+            project, task = entry.elsewhere or (day.project, day.task)
+            time_log_id = f"{entry.prefix}L{len(by_id)}"
+            entered_at = ""
+            if entry.entered:
+                entered_on = day.worked_on + dt.timedelta(days=entry.entered[0])
+                entered_at = entered_on.isoformat() + entry.entered[1]
+            row = row_of(
+                "time_logs",
+                time_log_id=time_log_id,
+                project_id=project_ids[project % len(project_ids)],
+                person=day.person,
+                role=ROLES.get(day.person, "") if entry.has_role else "",
+                task=task,
+                worked_on=day.worked_on.isoformat(),
+                entered_at=entered_at,
+                **entry.cells,
+            )
+            by_id[time_log_id] = entry
+            rows += with_twin(row | entry.fault, entry.twin)
+    return rows, by_id
+
+
+# --------------------------------------------------------------------------------------------------
+# Bills
+
+
+class Billing:
+    """The invoices of one contract while they are written."""
+
+    def __init__(self, contract_id: str, currency: str, index: int, heads: list[InvoiceHead]) -> None:
+        self.decimals = model.MINOR_UNITS[currency]
+        self.cent = Fraction(1, 10**self.decimals)
+        self.invoices: Rows = []
+        self.lines: dict[str, Rows] = {}
+        self.by_kind: dict[str, list[str]] = {"live": [], "void": [], "draft": [], "foreign": []}
+        for number, head in enumerate(heads):
+            invoice_id = f"{head.prefix}INV{index}-{number}"
+            row = row_of(
+                "invoices",
+                invoice_id=invoice_id,
+                contract_id=contract_id,
+                currency="GBP" if head.is_foreign else currency,
+                issued_on=head.issued_on,
+                status=head.status,
+            )
+            self.invoices += with_twin(row | head.fault, head.twin)
+            self.lines[invoice_id] = []
+            kind = "live" if head.status in {"issued", "paid"} else head.status
+            self.by_kind["foreign" if head.is_foreign else kind].append(invoice_id)
+
+    def line(self, pen: Pen, amount: Fraction, seconds: int | None, *, kind_of_invoice: str = "", **cells: str) -> None:
+        """Write a line on an invoice of that kind, or on any where there is none."""
+        candidates = self.by_kind[kind_of_invoice or pen.kind_of_invoice] or list(self.lines)
+        rows = self.lines[candidates[pen.pick % 4 % len(candidates)]]
+        number = len(rows) + 1
+        line_no = [f"{number}"] * 12 + [f"0{number}", f"{number}.0", f"+{number}", f"{number}."]
+        net_amount = plain(model.round_half_away(amount, self.decimals))
+        invoice_id = next(name for name, held in self.lines.items() if held is rows)
+        row = row_of("invoice_lines", invoice_id=invoice_id, line_no=line_no[pen.pick], net_amount=net_amount, **cells)
+        rows.append(row if seconds is None else row | duration_cells(pen.way, seconds))
+
+    def bill(self, one: model.EligibleLog, entry: Entry) -> None:
+        """Bill one log in one of the ways in which it goes right or wrong."""
+        owed, seconds, plan = one.owed_amount, one.payable_seconds, entry.plan
+        half_amount, half_seconds = model.round_half_away(owed / 2, 0), seconds // 2
+        near: dict[str, list[tuple[Fraction, int | None]]] = {
+            "right": [(owed, seconds)],
+            "cent more": [(owed + self.cent, seconds)],
+            "cent less": [(owed - self.cent, seconds)],
+            "two cents": [(owed - 2 * self.cent, seconds)],
+            "short hours": [(half_amount, half_seconds)],
+            "short rate": [(half_amount, seconds)],
+            "short both": [(half_amount / 2, half_seconds)],
+            "over hours": [(owed * 2, seconds + 1800)],
+            "over rate": [(owed + 20, seconds)],
+            "no hours": [(owed / 2, None)],
+            "zero": [(Fraction(0), 0)],
+            "credit": [(-half_amount - 1, -half_seconds)],
+            "halves": [(owed / 2, half_seconds), (owed / 2, seconds - half_seconds)],
+            "credited": [(owed, seconds), (-owed, -seconds)],
+            "double": [(owed, seconds), (owed, seconds)],
+            "void": [(owed, seconds)],
+            "draft": [(owed, seconds)],
+            "foreign": [(owed, seconds)],
+        }
+        for nth, (amount, line_seconds) in enumerate(near.get(plan, [])):
+            pen = Pen("live", (entry.pen.pick + nth) % 16 if plan == "double" else entry.pen.pick, entry.pen.way)
+            kind = plan if plan in {"void", "draft", "foreign"} else "live"
+            self.line(pen, amount, line_seconds, kind_of_invoice=kind, time_log_id=one.log.time_log_id)
+
+    def pool(self, plan: PoolPlan, members: list[model.EligibleLog]) -> None:
+        cells = dict(zip(("period_start", "period_end"), plan.period, strict=True))
+        if members:
+            like = members[plan.like % len(members)].log.scope
+            cells |= {name: value or "" for name, value in zip(SCOPE, like, strict=True) if name in plan.scope}
+        members = [one for one in members if speaks_of(cells, one.log)]
+        amount = model.add_up(one.owed_amount for one in members) or Fraction(150)
+        seconds = sum(one.payable_seconds for one in members) or 5400
+        share = plan.seconds_share
+        self.line(plan.pen, amount * plan.amount_factor, None if share is None else int(seconds * share), **cells)
+        if plan.second_line_factor is not None:
+            factor = plan.second_line_factor
+            self.line(plan.pen, amount * factor, int(seconds * factor), **cells)
+
+    def odd(self, plan: OddPlan, stray_ids: list[str]) -> None:
+        cells = {"kind": plan.kind} if plan.kind else {"time_log_id": stray_ids[plan.log % len(stray_ids)]}
+        self.line(plan.pen, Fraction(plan.amount), plan.seconds, **cells)
+
+
+def speaks_of(cells: Cells, log: model.Log) -> bool:
+    """Whether a pool's cells match a log."""
+    is_within = (
+        (cells["period_start"] or "0001-01-01") <= log.worked_on.isoformat() <= (cells["period_end"] or "9999-12-31")
+    )
+    return is_within and all(cells.get(name, "") in {"", value} for name, value in zip(SCOPE, log.scope, strict=True))
+
+
+def write_bills(firm: Sources, plans: dict[str, ContractPlan], by_id: dict[str, Entry]) -> tuple[Rows, Rows]:
     """Return invoices and lines for a firm, from what the model says is owed."""
     store = model.Store()
     store.load(firm)
@@ -585,98 +784,46 @@ def invoice_firm(draw: Draw, firm: Sources) -> tuple[Rows, Rows]:
     all_ids = sorted({row["time_log_id"] or "" for row in firm["time_logs"]} - {""})
     invoices: Rows = []
     lines: Rows = []
-    by_contract: dict[str, list[model.EligibleLog]] = {}
-    for contract_id, one in result.eligible.values():
-        by_contract.setdefault(contract_id, []).append(one)
-    for index, (contract_id, position) in enumerate(sorted(result.positions.items())):
-        if draw(one_in(8)):
-            continue
-        currency = str(position["currency"] or "")
-        billing = Invoicing(draw, contract_id, currency if currency in model.MINOR_UNITS else "USD", index)
-        eligible = by_contract.get(contract_id, [])
-        pooled = []
-        for one in eligible:
-            if draw(one_in(3)):
-                pooled.append(one)
-            else:
-                billing.bill(one.log.time_log_id, one.owed_amount, one.payable_seconds)
-        for _ in range(1 + draw(up_to(1)) if pooled else draw(st.sampled_from([0, 0, 1]))):
-            billing.pool(pooled, [row["project_id"] or "" for row in firm["projects"]])
-        own_ids = {one.log.time_log_id for one in eligible}
-        billing.rest([time_log_id for time_log_id in all_ids if time_log_id not in own_ids][:6])
+    for index, (contract_id, plan) in enumerate(plans.items()):
+        currency = str(result.positions[contract_id]["currency"])
+        currency = currency if currency in model.MINOR_UNITS else "USD"
+        billing = Billing(contract_id, currency, index, plan.invoices)
+        owed = {name: one for name, (owner, one) in result.eligible.items() if owner == contract_id}
+        for time_log_id, one in owed.items():
+            billing.bill(one, by_id[time_log_id])
+        pooled = [one for time_log_id, one in owed.items() if by_id[time_log_id].plan == "pooled"]
+        for pool in plan.pools:
+            billing.pool(pool, pooled)
+        for odd in plan.odd_lines:
+            billing.odd(odd, [*[name for name in all_ids if name.strip() not in owed][:7], "L-ghost"])
         invoices += billing.invoices
-        lines += billing.all_lines()
+        lines += [row for rows in billing.lines.values() for row in rows]
     return invoices, lines
 
 
 # --------------------------------------------------------------------------------------------------
 # Whole firms
 
-
-PROJECT_FAULTS = faults(
-    unparseable_value=[{"is_billable": "maybe"}],
-    unknown_contract=[{"contract_id": "C-ghost"}],
-    missing_value=[{"contract_id": ""}, {"project_id": ""}],
-)
-CONTRACT_CONFLICTS = st.sampled_from(
-    [
-        {"client": "Somebody else"},
-        {"starts_on": "2026-01-20"},
-        {"ends_on": "2026-01-05"},
-        {"billing_model": "fixed_price"},
-        {"currency": "GBP", "cap_amount": "", "threshold_amount": "5.05"},
-        {"contract_id": ""},
-    ]
-)
-PROJECT_CONFLICTS = st.sampled_from([{"name": "other"}, {"is_billable": "no", "name": "other"}])
-INVOICE_CONFLICTS = st.sampled_from([{"issued_on": "2026-03-30"}, {"currency": "CHF"}, {"contract_id": "C1"}])
-LINE_CONFLICTS = st.sampled_from([{"net_amount": "77"}, {"kind": "other"}, {"task": "another"}])
-
-
-SPOILING = {  # how often a row is broken, how, and what a second version of it says
-    "contracts": (st.sampled_from([0, 0, 1]), CONTRACT_FAULTS, CONTRACT_CONFLICTS),
-    "projects": (st.sampled_from([0, 0, 0, 1]), PROJECT_FAULTS, PROJECT_CONFLICTS),
-    "invoices": (st.sampled_from([0, 0, 1, 1, 2]), INVOICE_FAULTS, INVOICE_CONFLICTS),
-    "invoice_lines": (st.sampled_from([0, 0, 1, 1, 2, 3]), LINE_FAULTS, LINE_CONFLICTS),
-}
-
-
-def spoil(draw: Draw, firm: Sources, dataset: str) -> None:
-    """Now and then break a row, add a second version of one, or the same once more."""
-    rows = firm[dataset]
-    fault_counts, row_faults, conflicts = SPOILING[dataset]
-    for _ in range(draw(fault_counts) if rows else 0):
-        row, fault = draw(st.sampled_from(rows)), draw(row_faults)
-        is_widely_used = dataset in {"contracts", "projects"}
-        if is_widely_used and not fault.keys().isdisjoint(KEY_COLUMNS[dataset]):
-            rows.append(row | fault)  # beside the sound row, which many others need
-        else:
-            row.update(fault)
-    if rows and draw(one_in(8)):
-        rows.append(draw(st.sampled_from(rows)) | draw(conflicts))
-    if rows and draw(one_in(10)):
-        rows.append(padded(draw, draw(st.sampled_from(rows))))
+CONTRACT_LISTS = st.lists(contract_plans(), min_size=1, max_size=5)
+DAY_LISTS = {count: st.lists(WORK_DAYS, min_size=count, max_size=24) for count in (1, 5, 12)}
+SPOILT_LINES = st.lists(st.tuples(up_to(63), LINE_FAULTS, LINE_TWINS), max_size=3)
 
 
 @st.composite
 def firms(draw: Draw) -> Sources:
     """Return a whole firm: the six data sets, every known column in every row."""
-    contracts, projects, project_ids = draw(contracts_and_projects())
-    rates = [row for contract in contracts for row in draw(rate_rows(contract, project_ids))]
-    firm: Sources = {
-        "contracts": contracts,
-        "projects": projects,
-        "rates": rates,
-        "time_logs": draw(time_log_rows(project_ids)),
-        "invoices": [],
-        "invoice_lines": [],
-    }
-    spoil(draw, firm, "contracts")
-    spoil(draw, firm, "projects")
-    firm["invoices"], firm["invoice_lines"] = invoice_firm(draw, firm)
-    spoil(draw, firm, "invoices")
-    spoil(draw, firm, "invoice_lines")
-    return firm
+    plans = draw(CONTRACT_LISTS)
+    firm, contract_ids = put_together(plans)
+    project_ids = [row["project_id"] or "" for row in firm["projects"] if row["project_id"]]
+    days = draw(DAY_LISTS[draw(st.sampled_from([1, 5, 5, 12]))])
+    firm["time_logs"], by_id = write_logs(days, sorted(set(project_ids)))
+    invoices, lines = write_bills(firm, dict(zip(contract_ids, plans, strict=True)), by_id)
+    for pick, fault, twin in draw(SPOILT_LINES):
+        if lines:
+            row = lines[pick % len(lines)]
+            lines += with_twin(row, twin)[1:]
+            row.update(fault)
+    return firm | {"invoices": invoices, "invoice_lines": lines}
 
 
 # --------------------------------------------------------------------------------------------------
@@ -753,8 +900,9 @@ class Telling:
             return self.withdraw(), True
         if kind in {"whole", "again"}:
             return {name: list(rows) for name, rows in self.held.items() if rows}, kind == "whole"
+        if kind == "date":
+            return {}, False
         tell = {
-            "date": dict,
             "logs": self.more_logs,
             "invoices": self.more_invoices,
             "supersede": self.supersede,
@@ -763,7 +911,7 @@ class Telling:
             "reissue": self.reissue,
             "lines": self.change_lines,
         }[kind]
-        return self.take(tell()), False
+        return self.take(tell() or self.supersede()), False
 
     def more_logs(self) -> Sources:
         rows, self.later_logs = self.later_logs, []

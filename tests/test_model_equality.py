@@ -1,0 +1,50 @@
+"""The views against an independent reading of the rules: equal to the cent, and reason by reason, on random firms."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from tests import firms, harness, reference_model
+
+EXAMPLES = int(os.environ.get("ABR_TEST_EXAMPLES", "50"))
+PROPERTY = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+    print_blob=True,
+)
+
+
+@pytest.fixture(scope="module")
+def connection():
+    with harness.fresh_database() as opened:
+        yield opened
+
+
+@PROPERTY
+@given(firm=firms.firms())
+def test_a_random_firm_gets_the_same_answers_from_the_views_and_from_the_model(connection, firm):
+    harness.wipe(connection)
+    store = reference_model.Store()
+    store.load(firm)
+    harness.receive(connection, firm)
+    harness.run(connection)
+    want = reference_model.reconcile(store, harness.AS_OF)
+    assert harness.differences(harness.answers(connection), harness.expected(want)) == []
+
+
+@settings(PROPERTY, max_examples=max(EXAMPLES // 2, 1))
+@given(history=firms.histories())
+def test_a_history_of_loads_ends_where_the_model_ends_on_the_final_state(connection, history):
+    harness.wipe(connection)
+    store = reference_model.Store()
+    for step in history:
+        store.load(step["sources"], complete=step["complete"])
+        harness.receive(connection, step["sources"], is_complete=step["complete"])
+        if store.live("contracts") and store.live("time_logs"):
+            harness.run(connection, step["as_of"])
+    if not (store.live("contracts") and store.live("time_logs")):
+        return
+    want = reference_model.reconcile(store, history[-1]["as_of"])
+    assert harness.differences(harness.answers(connection), harness.expected(want)) == []
