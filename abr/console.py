@@ -47,8 +47,8 @@ QUARANTINE_STYLE = "bold magenta"
 
 _GAP = 2
 _TEXT_WIDTH_MAX = 40
-_TEXT_WIDTH_LEAST = 10
-_WIDE_FROM = 120  # columns from which the screen puts the sums beside the contracts
+_TEXT_WIDTH_LEAST = 12
+_WIDE_FROM = 132  # columns from which the screen puts the sums beside the contracts
 _WIDE_FROM_HEIGHT = 16
 _LOG_ROWS_MAX = 20
 _WORDS_WIDTH_LEAST_MAX = 24
@@ -232,15 +232,21 @@ def _table(content: Rows, width: int, *, fill: bool = False) -> tuple[Table, lis
     kept = [column for column in columns if column.name in widths]
     for column in kept:
         table.add_column(
-            Text(column.title),
-            justify="left" if column.kind in _TEXT_KINDS else "right",
+            Text(column.title, justify="left" if column.kind in _TEXT_KINDS else "right"),
             width=widths[column.name],
             no_wrap=column.kind not in _WRAPPED_KINDS,
             overflow="fold" if column.kind in _WRAPPED_KINDS else "ellipsis",
         )
     for index, row in enumerate(content.rows):
-        table.add_row(*(Text(cells[column.name][index], _cell_style(row, column, content.style)) for column in kept))
+        texts = [_adjusted(cells[column.name][index], column, widths[column.name]) for column in kept]
+        styles = [_cell_style(row, column, content.style) for column in kept]
+        table.add_row(*map(Text, texts, styles))
     return table, [column for column in columns if column.name not in widths]
+
+
+def _adjusted(cell: str, column: Column, width: int) -> str:
+    # rich's own right-adjustment would strip the spaces that keep decimal points below one another.
+    return cell if column.kind in _TEXT_KINDS else cell.rjust(width)
 
 
 def _cell_style(row: Row, column: Column, style: Callable[[Row], str]) -> str:
@@ -276,16 +282,11 @@ def _fitted(columns: Sequence[Column], cells: Mapping[str, Sequence[str]], width
     """Return the width of every column there is room for. Text gives way first, then whole columns, figures never."""
     natural = {column.name: _natural(column, cells[column.name]) for column in columns}
     least = {column.name: _least(column, cells[column.name], natural[column.name]) for column in columns}
-    kept = list(columns)
+    kept = _chosen(columns, least, width)
+    if _needed(kept, least) > width:  # nothing may go any more: identifiers are cut after all
+        least |= {column.name: min(least[column.name], 4) for column in kept if column.kind in _TEXT_KINDS}
     while len(kept) > 1 and _needed(kept, least) > width:
-        if not any(column.leave for column in kept):
-            for column in kept:  # nothing may go any more: identifiers are cut after all
-                if column.kind in _TEXT_KINDS:
-                    least[column.name] = min(least[column.name], 4)
-            if _needed(kept, least) <= width:
-                break
-        soonest = max(range(len(kept)), key=lambda index: (kept[index].leave, index))
-        del kept[soonest]
+        kept.pop()
     widths = {column.name: min(least[column.name], max(width, 1)) for column in kept}
     spare = width - _needed(kept, widths)
     while spare > 0 and (short := [name for name in widths if widths[name] < natural[name]]):
@@ -295,6 +296,18 @@ def _fitted(columns: Sequence[Column], cells: Mapping[str, Sequence[str]], width
     return widths
 
 
+def _chosen(columns: Sequence[Column], least: Mapping[str, int], width: int) -> list[Column]:
+    """Return the columns that stay where not all fit, in their order."""
+    kept = list(columns)
+    while _needed(kept, least) > width and any(column.leave for column in kept):
+        del kept[max(range(len(kept)), key=lambda index: (kept[index].leave, index))]
+    for column in sorted(columns, key=lambda column: column.leave):
+        # A wide column may have taken a narrower one with it that has room after all.
+        if column not in kept and _needed([*kept, column], least) <= width:
+            kept.append(column)
+    return sorted(kept, key=columns.index)
+
+
 def _natural(column: Column, cells: Iterable[str]) -> int:
     widest = max(cell_len(text) for text in (column.title, *cells))
     return min(widest, _TEXT_WIDTH_MAX) if column.kind == "text" else widest
@@ -302,7 +315,7 @@ def _natural(column: Column, cells: Iterable[str]) -> int:
 
 def _least(column: Column, cells: Iterable[str], natural: int) -> int:
     if column.kind in _WRAPPED_KINDS:
-        words = " ".join([column.title, *cells]).split()
+        words = [column.title, *" ".join(cells).split()]
         return min(max(map(cell_len, words)), _WORDS_WIDTH_LEAST_MAX)
     gives_way = column.kind == "text" and not column.whole
     return min(natural, _TEXT_WIDTH_LEAST) if gives_way else natural
@@ -660,7 +673,7 @@ class _Steps:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         labels = [safe(step.label) for step in self.steps]
-        results = _aligned([safe(step.result) for step in self.steps])
+        results = [safe(step.result) for step in self.steps]
         label_width = min(max(map(cell_len, labels)), max(options.max_width // 4, 8))
         result_width = min(max(map(cell_len, results)), max(options.max_width // 3, 8))
         formula_width = max(options.max_width - label_width - result_width - 3 * _GAP, 8)
@@ -733,7 +746,7 @@ def screen(snapshot: Snapshot, *, width: int, height: int) -> RenderableType:
             _Block(_alerts(snapshot, width, height), least=1, turn=1, needed=1),
         ]
         return Group(*_stacked(blocks, height))
-    right_width = max(56, min(76, width * 3 // 10))
+    right_width = max(58, min(76, width * 3 // 10))
     left_width = width - right_width - 2 * _GAP
     body_height = height - len(header) - 1
     grid = Table.grid(padding=(0, 2 * _GAP, 0, 0), pad_edge=False)
@@ -918,9 +931,8 @@ def _overruns_block(snapshot: Snapshot, width: int) -> _Block:
         Column("amount", "Worth", "money", leave=1, none=UNKNOWN),
     )
     overruns = _overruns(snapshot)
-    heading = Text.assemble(("PROFITABILITY WARNING", WARNING_STYLE), "  fixed price, past its hours")
     content = Rows(overruns, columns, snapshot.decimals, lambda _: "yellow")
-    return _table_block(heading, content, width, rows_max=8, turn=3, needed=4)
+    return _table_block(_overruns_heading(overruns), content, width, rows_max=8, turn=3, needed=4)
 
 
 def _quarantine_block(snapshot: Snapshot, width: int) -> _Block:
@@ -954,7 +966,9 @@ def _table_block(
 
     def draw(height: int) -> list[RenderableType]:
         shown = content.rows[: max(height - 3, 0)]
-        left_out = f"showing {len(shown):,} of {row_count:,}" if row_count > len(shown) else ""
+        left_out = f"{len(shown):,} of {row_count:,}" if row_count > len(shown) else ""
+        if left_out and heading.cell_len + len(left_out) + len("showing ") + _GAP <= width:
+            left_out = f"showing {left_out}"
         title = _both(heading.copy(), Text(left_out, style="dim"), width)
         return [title, _table(replace(content, rows=shown), width, fill=True)[0]] if shown else [title]
 
@@ -968,11 +982,10 @@ def _alerts(snapshot: Snapshot, width: int, height: int) -> list[RenderableType]
     alerts: list[RenderableType] = []
     overruns = _overruns(snapshot)
     if overruns:
-        heading = Text.assemble(("PROFITABILITY WARNING", WARNING_STYLE), f"  {len(overruns):,} fixed-price over")
         items = [
             f"{safe(row['client'] or NONE, 24)} {safe(row['contract_id'])} {hours(row['hours'])} h" for row in overruns
         ]
-        alerts += _listed(heading, items, width, max(1, height // 16))
+        alerts += _listed(_overruns_heading(overruns), items, width, max(1, height // 16))
     if snapshot.quarantined_rows:
         items = [f"{safe(reason)} {count:,}" for reason, count in _reasons(snapshot)]
         alerts += _listed(_quarantine_heading(snapshot), items, width, max(1, height // 10))
@@ -1056,6 +1069,10 @@ def _overruns(snapshot: Snapshot) -> list[dict[str, Any]]:
     return [{**row, "hours": Decimal(row["seconds"]) / 3600} for row in rows]
 
 
+def _overruns_heading(overruns: Sequence[Row]) -> Text:
+    return Text.assemble(("PROFITABILITY WARNING", WARNING_STYLE), f"  {len(overruns):,} fixed-price over")
+
+
 def _reasons(snapshot: Snapshot) -> list[tuple[str, int]]:
     return sorted(snapshot.quarantine_reasons.items(), key=lambda item: (-item[1], item[0]))
 
@@ -1064,9 +1081,7 @@ def _quarantine_heading(snapshot: Snapshot) -> Text:
     if not snapshot.quarantined_rows:
         return Text("quarantine is empty", style="dim")
     rows = _counted(snapshot.quarantined_rows, "row")
-    return Text.assemble(
-        ("⚠ QUARANTINE", QUARANTINE_STYLE), f"  {rows}, {hours(snapshot.quarantined_hours)} hours at risk"
-    )
+    return Text.assemble(("⚠ QUARANTINE", QUARANTINE_STYLE), f"  {rows}, {hours(snapshot.quarantined_hours)} h at risk")
 
 
 def _severity_style(position: Row) -> str:

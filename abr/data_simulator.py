@@ -10,13 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import duckdb
 
 LOGS_PER_CHUNK = 1_500_000  # bounds memory; a contract's work is never split
 CONTRACTS_PER_BLOCK = 40
-ARRIVALS_PER_STRETCH = 12  # cycles in which the same few contracts get work, then an invoice
+CYCLES_PER_STRETCH = 12  # cycles in which the same few contracts get work, then an invoice
+CYCLES_TO_CORRECT = 7  # cycles until a faulty arrival comes again, corrected
+CONTRACTS_IN_FOCUS = 6
+LOGS_LOOKED_THROUGH = 20_000  # what a cycle may go through for work that was forgotten
+FIRST_ARRIVAL = 1_000_000_000_000  # arriving logs are numbered from here, 1,000 numbers a cycle
 
 COLUMNS = {
     "contracts": (
@@ -234,7 +238,7 @@ _LOG_CELLS = """
                 else seconds
             end as given_seconds,
             case fault
-                when 'future' then sim_until() + 3 + whim % 25
+                when 'future' then greatest(worked_on, sim_until()) + 3 + whim % 25
                 when 'missing_date' then null
                 else worked_on
             end as given_on
@@ -286,7 +290,8 @@ def build(cursor: duckdb.DuckDBPyConnection, *, seed: int, until: date, size: Fi
     _write_projects(cursor)
     _write_rates(cursor)
     for first, last in _chunks(cursor):
-        _create_logs(cursor, first, last)
+        _create_numbers(cursor, first, last)
+        _create_logs(cursor)
         _create_priced(cursor)
         _create_items(cursor)
         _create_mistakes(cursor)
@@ -296,6 +301,38 @@ def build(cursor: duckdb.DuckDBPyConnection, *, seed: int, until: date, size: Fi
     _write_extras(cursor)
     _drop_work(cursor)
     return tables
+
+
+def arrive(
+    cursor: duckdb.DuckDBPyConnection, *, seed: int, until: date, size: FirmSize, cycle: int, now: datetime
+) -> dict[str, str]:
+    """Create temp tables with what arrives in a cycle at the same firm, and return {data set: table name}.
+
+    Logs of today and the days before, late ones, faulty ones and, some cycles on, their corrections; at the end of a
+    stretch of cycles an invoice for its work, not always right at once; now and then one for what was forgotten.
+    Data sets without rows are left out. Cycles count the firm's life: who goes on later, counts on.
+    """
+    instant = (now.astimezone(UTC).replace(tzinfo=None) if now.tzinfo else now).replace(microsecond=0)
+    tables = {name: f"simulated_{name}" for name in COLUMNS}
+    _create_empty(cursor, tables)
+    _define_chance(cursor, seed, until, size)
+    stretch, place = divmod(cycle, CYCLES_PER_STRETCH)
+    _create_focus(cursor, stretch, size)
+    _create_arriving_numbers(cursor, cycle, instant)
+    _create_logs(cursor)
+    cursor.execute("create or replace temp table sim_mistake (tail_number bigint, kind varchar, entered_on date)")
+    _write_logs(cursor)
+    if place == 2 and stretch > 0:
+        _create_focus(cursor, stretch - 1, size)
+        _write_arriving_invoice(cursor, stretch - 1, place + CYCLES_PER_STRETCH, instant)
+    elif place == 5 and stretch % 2 == 1:
+        _write_forgotten(cursor, stretch, instant.date())
+    elif place in (9, 11):
+        _write_arriving_invoice(cursor, stretch, place, instant)
+    _drop_work(cursor)
+    return {
+        name: table for name, table in tables.items() if cursor.execute(f"select 1 from {table} limit 1").fetchone()
+    }
 
 
 def _create_empty(cursor: duckdb.DuckDBPyConnection, tables: dict[str, str]) -> None:
@@ -320,10 +357,9 @@ def _define_chance(cursor: duckdb.DuckDBPyConnection, seed: int, until: date, si
     people = min(max(size.logs * 2 // (days * 3), 12), 40_000)
     macros = {
         "draw(purpose, number)": f"md5_number_lower('{seed}:' || purpose || ':' || number)",
-        "slice(draw, shift, modulus)": "((draw >> shift) % modulus)::integer",
+        "slice(draw, shift, modulus)": "((draw >> shift) % modulus::ubigint)::integer",
         "until()": f"date '{until.isoformat()}'",
         "first()": f"date '{(until - timedelta(days=days - 1)).isoformat()}'",
-        "seed()": str(seed),
         "days()": str(days),
         "logs()": str(max(size.logs, 0)),
         "contracts()": str(contracts),
@@ -355,6 +391,7 @@ def _define_chance(cursor: duckdb.DuckDBPyConnection, seed: int, until: date, si
             "case when amount % 60 = 0 then format('{:d}:{:02d}', amount // 3600, amount % 3600 // 60)"
             " else format('{:d}:{:02d}:{:02d}', amount // 3600, amount % 3600 // 60, amount % 60) end"
         ),
+        "log_id(name)": f"'01' || upper(left(md5('{seed}:' || name), 24))",
         "contract_id(number)": "format('C-{:04d}', number + 1)",
         "project_id(leader, project)": "format('P-{:04d}-{:d}', leader + 1, project)",
         "invoice_id(number, in_month, suffix)": (
@@ -567,7 +604,10 @@ def _create_contracts(cursor: duckdb.DuckDBPyConnection, first: int, last: int) 
                 as lag_days,
             sim_slice(draw_2, 32, 4) as log_style,
             sim_slice(draw_2, 36, 4) as line_style,
-            count(*) over (partition by leader) > 1 as is_shared,
+            -- Of a leader: the contract that follows on its projects, or lies over it for a while.
+            max(number) over followers as next_number,
+            max(starts_on) over followers as next_starts_on,
+            max(ends_on) over followers as next_ends_on,
             greatest(starts_on, sim_first()) as active_from,
             case when story in ('follow_on_first', 'umbrella') and count(*) over (partition by leader) > 1
                 then sim_until() else least(coalesce(ends_on, sim_until()), sim_until()) end as active_to,
@@ -575,6 +615,7 @@ def _create_contracts(cursor: duckdb.DuckDBPyConnection, first: int, last: int) 
                 partition by block, not (is_fixed or is_invalid) order by sim_draw('health', number), number
             ) as health
         from termed
+        window followers as (partition by leader order by number = leader desc rows between 1 following and 1 following)
         order by number
         """
     )
@@ -761,8 +802,8 @@ def _chunks(cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, int]]:
     yield first, len(rows) - 1
 
 
-def _create_logs(cursor: duckdb.DuckDBPyConnection, first: int, last: int) -> None:
-    """Create sim_log: the work of leaders first to last, one row per log, with its fault if it has one.
+def _create_numbers(cursor: duckdb.DuckDBPyConnection, first: int, last: int) -> None:
+    """Create sim_number: the logs of leaders first to last, one row per log, with its fault if it has one.
 
     One log in 45 is faulty; the kinds take turns, so each occurs. A conflict takes the id of the log before it.
     """
@@ -777,23 +818,40 @@ def _create_logs(cursor: duckdb.DuckDBPyConnection, first: int, last: int) -> No
     )
     cursor.execute(
         f"""
-        create or replace temp table sim_log as
-        with drawn as (
+        create or replace temp table sim_number as
+        with placed as (
             select
-                number, leader,
-                sim_draw('log', number) as day_draw, sim_draw('work', number) as work_draw,
+                leader, number,
                 number % 45 as place,
                 (number // 45 * 31 + sim_slice(sim_draw('fault', 0), 0, 44)) % 44 + 1 as faulty_place,
                 ((number // 45 + sim_slice(sim_draw('fault', 1), 0, 12)) % 12)::integer as fault_kind
             from sim_number
+        )
+        select
+            leader, number,
+            case
+                when place = faulty_place then ([{_literals(_LOG_FAULTS)}])[1 + fault_kind]
+                when place = faulty_place - 1 and fault_kind = 2 then 'conflict'
+            end as fault,
+            number - (place = faulty_place and fault_kind = 2)::integer as id_number,
+            null::date as given_on,
+            null::timestamp as given_at
+        from placed
+        """
+    )
+
+
+def _create_logs(cursor: duckdb.DuckDBPyConnection) -> None:
+    """Create sim_log: one row per row of sim_number, with who did what, when and for which contract."""
+    cursor.execute(
+        f"""
+        create or replace temp table sim_log as
+        with drawn as (
+            select *, sim_draw('log', number) as day_draw, sim_draw('work', number) as work_draw
+            from sim_number
         ), placed as (
             select
-                drawn.* exclude (place, faulty_place, fault_kind),
-                case
-                    when place = faulty_place then ([{_literals(_LOG_FAULTS)}])[1 + fault_kind]
-                    when place = faulty_place - 1 and fault_kind = 2 then 'conflict'
-                end as fault,
-                drawn.number - (place = faulty_place and fault_kind = 2)::integer as id_number,
+                drawn.*,
                 (led.team_first + sim_slice(day_draw, 24, led.team_size)) % sim_people() as person_number,
                 led.log_style, led.weekend,
                 case when led.project_count = 1 or sim_slice(day_draw, 40, 100) < 55 then 1
@@ -801,6 +859,7 @@ def _create_logs(cursor: duckdb.DuckDBPyConnection, first: int, last: int) -> No
                 case when sim_slice(day_draw, 48, 100) < 32 then led.main_task
                     when sim_slice(day_draw, 48, 100) < 95 then sim_slice(day_draw, 45, {len(_TASKS)}) end as task_number,
                 case
+                    when given_on is not null then given_on
                     when led.story = 'ended' and sim_slice(work_draw, 38, 100) < 12
                         then led.ends_on + 1 + sim_slice(day_draw, 0, greatest(sim_until() - led.ends_on, 1))
                     when led.story = 'starts_late' and sim_slice(work_draw, 38, 100) < 9
@@ -815,7 +874,7 @@ def _create_logs(cursor: duckdb.DuckDBPyConnection, first: int, last: int) -> No
             select
                 * exclude (drawn_on, active_from, weekend),
                 -- Little work falls on weekends; the rest of it moves back into the week before.
-                case when isodow(drawn_on) < 6 or sim_slice(day_draw, 16, 100) < weekend - 88 then drawn_on
+                case when given_on is not null or isodow(drawn_on) < 6 or sim_slice(day_draw, 16, 100) < weekend - 88 then drawn_on
                     else greatest(drawn_on - isodow(drawn_on)::integer + 1 + sim_slice(day_draw, 17, 5), active_from)
                 end as worked_on,
                 case
@@ -828,28 +887,24 @@ def _create_logs(cursor: duckdb.DuckDBPyConnection, first: int, last: int) -> No
             from placed
         )
         select
-            dated.* exclude (day_draw, work_draw, task_number, person_number),
-            '01' || translate(left(md5(sim_seed() || ':id:' || id_number), 24), '0123456789abcdef', '0123579ABCEGHKRV')
-                as time_log_id,
+            dated.* exclude (day_draw, work_draw, task_number, person_number, given_on, given_at, id_number),
+            sim_log_id('id:' || id_number) as time_log_id,
             sim_project_id(dated.leader, project) as project_id,
             person, role,
             ([{_literals(_TASKS)}])[1 + task_number] as task,
-            coalesce(second.number, case
-                when worked_on >= led.starts_on and worked_on <= coalesce(led.ends_on, worked_on) then dated.leader
-            end) as contract_number,
+            case
+                when worked_on >= next_starts_on and worked_on <= coalesce(next_ends_on, worked_on) then next_number
+                when worked_on >= starts_on and worked_on <= coalesce(ends_on, worked_on) then dated.leader
+            end as contract_number,
             sim_slice(work_draw, 24, 1000) >= 25 as is_billable,
             sim_slice(work_draw, 34, 1000) >= 20 as is_approved,
-            least(worked_on + sim_slice(work_draw, 20, 3), sim_until()) + interval 8 hour
-                + sim_slice(work_draw, 44, 600) * interval 1 minute as entered_at,
+            coalesce(given_at, least(worked_on + sim_slice(work_draw, 20, 3), sim_until()) + interval 8 hour
+                + sim_slice(work_draw, 44, 600) * interval 1 minute) as entered_at,
             sim_slice(work_draw, 46, 262144) as luck,
             sim_slice(work_draw, 14, 256) as whim
         from dated
         join sim_person on sim_person.number = person_number
         join sim_contract as led on led.number = dated.leader
-        left join sim_contract as second
-            on second.leader = dated.leader and second.number <> dated.leader
-            and worked_on >= second.starts_on and worked_on <= coalesce(second.ends_on, worked_on)
-        order by dated.number
         """
     )
 
@@ -1027,7 +1082,7 @@ def _create_items(cursor: duckdb.DuckDBPyConnection) -> None:
                 min(number) as number, sum(seconds)::bigint as seconds, count(*) as logs, max(log_rate) as log_rate,
                 bool_or(is_raised) as is_raised, max(discount) as discount, max(minor_units) as minor_units,
                 arg_max(
-                    struct_pack(number := number, seconds := seconds, amount := amount, due_on := due_on, luck := luck),
+                    struct_pack(number := number, time_log_id := time_log_id, seconds := seconds, amount := amount, due_on := due_on, luck := luck),
                     struct_pack(worked_on := worked_on, time_log_id := time_log_id)
                 ) as tail
             from priced
@@ -1037,7 +1092,7 @@ def _create_items(cursor: duckdb.DuckDBPyConnection) -> None:
         select
             contract_number, in_month, issued_on, null::date as period_end, number, time_log_id, project_id, person, role,
             task, seconds, amount, minor_units, log_rate, is_raised, luck, whim, due_on,
-            number as tail_number, seconds as tail_seconds, amount as tail_amount
+            number as tail_number, time_log_id as tail_log_id, seconds as tail_seconds, amount as tail_amount
         from priced
         where is_direct
         union all by name
@@ -1045,7 +1100,7 @@ def _create_items(cursor: duckdb.DuckDBPyConnection) -> None:
             contract_number, in_month, issued_on, period_end, number, null as time_log_id, project_id, person, role, task,
             seconds, sim_price(seconds * 100, log_rate, discount, minor_units) as amount,
             minor_units, log_rate, is_raised, tail.luck as luck, 0 as whim, tail.due_on as due_on,
-            tail.number as tail_number, tail.seconds as tail_seconds, tail.amount as tail_amount
+            tail.number as tail_number, tail.time_log_id as tail_log_id, tail.seconds as tail_seconds, tail.amount as tail_amount
         from pools
         """
     )
@@ -1392,8 +1447,7 @@ def _write_extras(cursor: duckdb.DuckDBPyConnection) -> None:
         )
         select
             invoice_id, line_no::varchar as line_no, given_kind as kind,
-            case when fault = 'stray_log' then '01' || upper(left(md5(sim_seed() || ':stray:' || number), 24)) end
-                as time_log_id,
+            case when fault = 'stray_log' then sim_log_id('stray:' || number) end as time_log_id,
             case when kind = 'time' and fault <> 'stray_log' then 'Change requests' end as task,
             case when kind = 'time' and fault <> 'stray_log' then in_month::varchar end as period_start,
             case when kind = 'time' and fault <> 'stray_log' then last_day(in_month)::varchar end as period_end,
@@ -1401,6 +1455,228 @@ def _write_extras(cursor: duckdb.DuckDBPyConnection) -> None:
             net_amount
         from numbered
         order by number, in_month, suffix, line_no, net_amount
+        """
+    )
+
+
+def _create_focus(cursor: duckdb.DuckDBPyConnection, stretch: int, size: FirmSize) -> None:
+    """Create the contracts of the block a stretch of cycles deals with, and sim_focus: the few that get work."""
+    contracts = max(size.contracts, 1)
+    blocks = -(-contracts // CONTRACTS_PER_BLOCK)
+    drawn = cursor.execute(f"select sim_slice(sim_draw('block', {stretch}), 0, {blocks})").fetchone()
+    block = 0 if stretch % 3 == 0 or drawn is None else int(drawn[0])
+    _create_contracts(
+        cursor, block * CONTRACTS_PER_BLOCK, min((block + 1) * CONTRACTS_PER_BLOCK, contracts)
+    )
+    cursor.execute(
+        f"""
+        create or replace temp table sim_focus as
+        select
+            number as leader,
+            row_number() over (order by is_fixed, sim_draw('focus', {stretch} || ':' || number), number) - 1 as place
+        from sim_contract
+        where leader = number and not is_invalid and coalesce(story, '') not in ('ambiguous_rates', 'late_rates')
+        qualify place < {CONTRACTS_IN_FOCUS}
+        """
+    )
+
+
+def _arriving_logs(cycles: Iterable[int], instant: datetime) -> str:
+    """Return SQL for the ordinary logs that arrive in some cycles: number, leader and day worked."""
+    return f"""
+        select
+            leader, number, null::varchar as fault, number as id_number,
+            date '{instant.date()}' - case when sim_slice(draw, 8, 10) < 7 then 0
+                when sim_slice(draw, 8, 40) < 38 then 1 + sim_slice(draw, 12, 4)
+                -- Entered long after the month was billed.
+                else 35 + sim_slice(draw, 12, 25) end as given_on,
+            timestamp '{instant}' as given_at
+        from (
+            select number, sim_draw('arrival', number) as draw
+            from (
+                select unnest(range(
+                    {FIRST_ARRIVAL} + cycle * 1000,
+                    {FIRST_ARRIVAL} + cycle * 1000 + 3 + sim_slice(sim_draw('arrivals', cycle), 0, 12)
+                )) as number
+                from (select unnest([{_literals(cycles)}]::bigint[]) as cycle)
+            )
+        )
+        join sim_focus on place = sim_slice(draw, 20, (select count(*) from sim_focus)::integer)
+    """
+
+
+def _create_arriving_numbers(cursor: duckdb.DuckDBPyConnection, cycle: int, instant: datetime) -> None:
+    """Create sim_number for a cycle: ordinary logs, a faulty one, and the correction of an earlier faulty one."""
+    kinds = (*_LOG_FAULTS, "invalid_contract", "no_rate", "ambiguous_rate")
+    faulty = ", ".join(
+        f"({when}, '{kinds[when % len(kinds)]}', {is_corrected})"
+        for when, is_corrected in ((cycle, False), (cycle - CYCLES_TO_CORRECT, True))
+        if when >= 0
+    )
+    cursor.execute(
+        f"""
+        create or replace temp table sim_number as
+        with faulty(cycle, kind, is_corrected) as (
+            values {faulty}
+        ), placed as (
+            select
+                kind, is_corrected, {FIRST_ARRIVAL} + cycle * 1000 + 900 as number,
+                kind not in ({_literals(_LOG_FAULTS)}) as is_faulty_by_contract,
+                coalesce(
+                    case kind
+                        when 'invalid_contract' then (
+                            select min(number) from sim_contract where is_invalid and story <> 'ends_before_start')
+                        when 'no_rate' then (select min(number) from sim_contract where story = 'late_rates')
+                        when 'ambiguous_rate' then (
+                            select min(number) from sim_contract where story = 'ambiguous_rates')
+                    end,
+                    (select arg_min(leader, place) from sim_focus),
+                    0
+                ) as leader
+            from faulty
+            where not is_corrected
+                or kind not in ('missing_id', 'invalid_contract', 'no_rate', 'ambiguous_rate')
+                and sim_slice(sim_draw('corrected', cycle), 0, 10) < 7
+        ), copied as (
+            select *, unnest(range(case
+                when is_corrected then 1 when kind = 'conflict' then 2 when kind = 'ambiguous_rate' then 4 else 1
+            end)) as copy
+            from placed
+        )
+        {_arriving_logs([cycle], instant)}
+        union all by name
+        select
+            copied.leader, copied.number + copy as number,
+            case when not is_corrected and not is_faulty_by_contract then kind end as fault,
+            copied.number + case when kind = 'conflict' then 0 else copy end as id_number,
+            case when kind = 'no_rate' and story = 'late_rates' then rates_from - 2 else date '{instant.date()}' end
+                as given_on,
+            timestamp '{instant}' as given_at
+        from copied
+        join sim_contract as contract on contract.number = copied.leader
+        """
+    )
+
+
+def _write_arriving_invoice(cursor: duckdb.DuckDBPyConnection, stretch: int, place: int, instant: datetime) -> None:
+    """Fill the cells of the invoice of a stretch for one contract, if it has news: issued at first, or put right later.
+
+    What becomes of it depends on the stretch; a later row of the same invoice supersedes the one before.
+    """
+    story = ("right", "hours", "draft", "rate", "void", "wrong", "over", "late")[stretch % 8]
+    first, second, third = 9, 11, 2 + CYCLES_PER_STRETCH
+    status = {
+        ("draft", first): "draft",
+        ("draft", second): "issued",
+        ("void", second): "void",
+        ("void", third): "issued",
+        ("wrong", second): "issued",
+        ("late", first): None,
+        ("late", third): "issued",
+    }.get((story, place), "issued" if place == first else None)
+    if status is None:
+        return
+    invoice_id = f"'INV-S{stretch + 1:05d}'"
+    cycles = range(stretch * CYCLES_PER_STRETCH, stretch * CYCLES_PER_STRETCH + first)
+    cursor.execute(f"create or replace temp table sim_number as {_arriving_logs(cycles, instant)}")
+    _create_logs(cursor)
+    _create_priced(cursor)
+    cursor.execute(
+        """
+        create or replace temp table sim_billed as
+        select priced.*, minor_units, currency
+        from sim_priced as priced
+        join sim_contract as contract on contract.number = contract_number
+        where contract_number = (
+            select contract_number
+            from sim_priced
+            group by contract_number
+            order by count(*) desc, contract_number
+            limit 1
+        )
+        """
+    )
+    cursor.execute(
+        f"""
+        insert into simulated_invoices by name
+        select
+            {invoice_id} as invoice_id, sim_contract_id(contract_number) as contract_id,
+            case when '{story}' = 'wrong' and {place} = {first} then 'EURO' else currency end as currency,
+            '{instant.date()}' as issued_on, '{status}' as status
+        from sim_billed
+        group by all
+        """
+    )
+    if place == first or story == "late":
+        cursor.execute(
+            f"""
+            insert into simulated_invoice_lines by name
+            select
+                {invoice_id} as invoice_id, row_number() over (order by number)::varchar as line_no, 'time' as kind,
+                time_log_id, project_id, person,
+                (case '{story}' when 'hours' then (seconds + 1) // 2 when 'over' then seconds + 1800 else seconds end)
+                    ::varchar as seconds,
+                sim_money((case '{story}'
+                    when 'hours' then amount * ((seconds + 1) // 2) // seconds
+                    when 'over' then amount * (seconds + 1800) // seconds
+                    when 'rate' then amount * 9 // 10
+                    else amount
+                end)::bigint, minor_units) as net_amount
+            from sim_billed
+            order by number
+            """
+        )
+
+
+def _write_forgotten(cursor: duckdb.DuckDBPyConnection, stretch: int, issued_on: date) -> None:
+    """Fill the cells of an invoice for what one careless contract of the block forgot, so that its leakage shrinks."""
+    row = cursor.execute(
+        f"""
+        select own.number, own.leader
+        from sim_contract as own
+        join sim_contract as led on led.number = own.leader
+        where own.health <= 9 and not own.is_fixed and not own.is_invalid
+            and led.next_log - led.first_log <= {LOGS_LOOKED_THROUGH}
+        order by own.health <= 5 desc, sim_draw('forgotten', {stretch} || ':' || own.number), own.number
+        limit 1
+        """
+    ).fetchone()
+    if row is None:
+        return
+    number, leader = row
+    _create_numbers(cursor, leader, leader)
+    _create_logs(cursor)
+    _create_priced(cursor)
+    _create_items(cursor)
+    _create_mistakes(cursor)
+    cursor.execute(
+        f"""
+        create or replace temp table sim_billed as
+        select mistake.tail_number, item.tail_log_id, item.tail_seconds, item.tail_amount, item.minor_units,
+            sim_contract_id({number}) as contract_id, currency,
+            'INV-L{number + 1:05d}' as invoice_id
+        from sim_mistake as mistake
+        join sim_item as item on item.number = mistake.number
+        join sim_contract as contract on contract.number = mistake.contract_number
+        where mistake.contract_number = {number} and mistake.kind in ('unbilled', 'late')
+        """
+    )
+    cursor.execute(
+        f"""
+        insert into simulated_invoices by name
+        select distinct invoice_id, contract_id, currency, '{issued_on}' as issued_on, 'issued' as status
+        from sim_billed
+        """
+    )
+    cursor.execute(
+        """
+        insert into simulated_invoice_lines by name
+        select
+            invoice_id, row_number() over (order by tail_number)::varchar as line_no, 'time' as kind,
+            tail_log_id as time_log_id, tail_seconds::varchar as seconds,
+            sim_money(tail_amount, minor_units) as net_amount
+        from sim_billed
+        order by tail_number
         """
     )
 

@@ -62,6 +62,7 @@ _KINDS = {
     "time_logs": {
         "worked_on": "date",
         "seconds": "duration",
+        "duration_cell": "duration_cell",
         "is_billable": "boolean",
         "is_approved": "boolean",
         "entered_at": "timestamp",
@@ -72,6 +73,7 @@ _KINDS = {
         "period_start": "date",
         "period_end": "date",
         "seconds": "duration",
+        "duration_cell": "duration_cell",
         "net_amount": "decimal_12",
     },
 }
@@ -130,7 +132,8 @@ def cells_of(dataset: str) -> list[str]:
     """Return the cells of a data set as files name them: seconds may come as minutes, hours or a duration."""
     names: list[str] = []
     for name in columns_of(dataset):
-        names += DURATION_CELLS if name == "seconds" else (name,)
+        if name != "duration_cell":
+            names += DURATION_CELLS if name == "seconds" else (name,)
     return names
 
 
@@ -203,7 +206,7 @@ def _load_dataset(
 ) -> tuple[LoadCount, int]:
     run = connection.exec_driver_sql
     table = f"source.{dataset}"
-    key = _key(dataset)
+    key = key_expression(dataset)
     this_source = f"source = {_quoted(source)}"
     read: int = run(f"select count(*) from {relation}").scalar_one()
     had_rows = run(f"select 1 from {table} where ended_load_id is null and {this_source} limit 1").first() is not None
@@ -299,7 +302,7 @@ def _mark_conflicts(connection: Connection, dataset: str, *, load_id: int, first
         return
     run = connection.exec_driver_sql
     table = f"source.{dataset}"
-    key = _key(dataset)
+    key = key_expression(dataset)
     changed = f"(row_id >= {first_row_id} or row_id in (select row_id from temp.ended_row))"
     run("drop table if exists temp.conflicting")
     touched = "" if is_first else f"and {key} in (select {key} from {table} where {changed} and {key} is not null)"
@@ -336,7 +339,7 @@ def _covered(covers: tuple[date, date], persons: tuple[str, ...]) -> str:
     return f"(worked_on between date '{covers[0]}' and date '{covers[1]}'{who})"
 
 
-def _key(dataset: str) -> str:
+def key_expression(dataset: str) -> str:
     """Return the expression of a row's key, NULL where a cell the key needs is blank."""
     required, cells = _KEYS[dataset]
     kinds = _KINDS[dataset]
@@ -347,6 +350,12 @@ def _key(dataset: str) -> str:
             part = f"coalesce({cell}::varchar, json_extract_string(odd_cells, '{cell}'))"
         parts.append(part if place < required else f"coalesce({part}, '')")
     return parts[0] if len(parts) == 1 else "(" + " || '/' || ".join(parts) + ")"
+
+
+def digest_expression(dataset: str) -> str:
+    """Return the expression of a row's digest: 63 bits of the md5 of its typed cells and of those not read."""
+    cells = (f'coalesce("{name}"::varchar, chr(30))' for name in (*columns_of(dataset), "odd_cells"))
+    return f"(md5_number_lower(concat_ws(chr(31), {', '.join(cells)})) >> 1)::bigint"
 
 
 def _reading(dataset: str, relation: str, prefix: str) -> str:
@@ -368,6 +377,9 @@ def _reading(dataset: str, relation: str, prefix: str) -> str:
         elif kind == "duration":
             typed.append(f"{_seconds()} as seconds")
             odd += _odd_durations()
+        elif kind == "duration_cell":
+            filled = " ".join(f"when {cell} is not null then '{cell}'" for cell in DURATION_CELLS)
+            typed.append(f"case {filled} end as duration_cell")
         else:
             value = _value(kind, f'"{name}"')
             typed.append(f'{value} as "{name}"')
@@ -385,8 +397,8 @@ def _reading(dataset: str, relation: str, prefix: str) -> str:
         + ", ".join(f'"given_{cell}"' for cell in cells)
         + " from trimmed) select "
         + ", ".join(f'"{name}"' for name in names)
-        + f", odd_cells, {raw} as raw, {_key(dataset)} as key, "
-        f"(md5_number_lower(concat_ws(chr(31), {content})) >> 1)::bigint as digest from typed"
+        + f", odd_cells, {raw} as raw, {key_expression(dataset)} as key, "
+        f"{digest_expression(dataset)} as digest from typed"
     )
 
 

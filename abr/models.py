@@ -140,6 +140,7 @@ TIME_LOG: Final = table(
     column("task", String()),
     column("worked_on", Date()),
     column("seconds", BigInteger()),
+    column("duration_cell", String(), "the cell the seconds came in: seconds, minutes, hours or duration"),
     column("is_billable", Boolean()),
     column("is_approved", Boolean()),
     column("entered_at", DateTime(), "UTC"),
@@ -174,6 +175,7 @@ INVOICE_LINE: Final = table(
     column("period_start", Date()),
     column("period_end", Date()),
     column("seconds", BigInteger()),
+    column("duration_cell", String(), "the cell the seconds came in: seconds, minutes, hours or duration"),
     column("net_amount", MONEY),
 )
 

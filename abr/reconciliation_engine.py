@@ -11,15 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection, text
 
-from abr import views
+from abr import database, loading, views
 from abr.exceptions import ABRError, ContractComplianceError, DataIntegrityError, UsageError
-
-if TYPE_CHECKING:
-    from abr.settings import Settings
+from abr.settings import Thresholds
+from abr.settings import thresholds as thresholds_of
 
 # The tables a run writes itself; every other work table is filled from its view.
 _INPUTS = ("cycle", "threshold", "scope_contract", "scope_project", "scope_invoice")
@@ -61,14 +60,6 @@ class Run:
     findings_closed: int | None
     rules_digest: str | None
     settings: str | None
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """Leakage above which a contract is flagged: for any currency, and for those that have their own."""
-
-    default: Decimal = Decimal("1500.00")
-    by_currency: Mapping[str, Decimal] | None = None
 
 
 def utc_now() -> datetime:
@@ -168,8 +159,8 @@ def set_inputs(connection: Connection, as_of: date, thresholds: Thresholds) -> N
     connection.exec_driver_sql("delete from temp.cycle")
     connection.execute(text("insert into temp.cycle values (:as_of)"), {"as_of": as_of})
     connection.exec_driver_sql("delete from temp.threshold")
-    rows: list[dict[str, Any]] = [{"currency": None, "amount": thresholds.default}]
-    rows += [{"currency": name, "amount": amount} for name, amount in (thresholds.by_currency or {}).items()]
+    rows: list[dict[str, Any]] = [{"currency": None, "amount": thresholds.default_amount}]
+    rows += [{"currency": name, "amount": amount} for name, amount in thresholds.amount_by_currency.items()]
     connection.execute(text("insert into temp.threshold values (:currency, :amount)"), rows)
 
 
@@ -380,6 +371,226 @@ def _write_changes(connection: Connection, run_id: int) -> dict[str, int]:
     for change, count in counted:
         counts[f"findings_{change}"] = count
     return counts
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a person decided, as it was recorded."""
+
+    about: str
+    contract_id: str | None
+    amount: Decimal | None
+    currency: str | None
+    decided_by: str
+    reason: str
+
+
+def write_off(
+    connection: Connection, finding_id: str, *, decided_by: str, reason: str, is_undone: bool = False, now: datetime
+) -> Decision:
+    """Accept a leakage finding at its present amount, or take that back; the next run acts on it. The caller commits.
+
+    Raises UsageError where the finding is not open, is no leakage, or there is nothing to take back.
+    """
+    finding = connection.execute(
+        text("select contract_id, about, class, side, amount, currency from audit.finding_open where finding_id = :id"),
+        {"id": finding_id},
+    ).first()
+    if finding is None:
+        raise UsageError(f"there is no open finding {finding_id}", "see abr findings for those there are")
+    needed = "written_off" if is_undone else "leakage"
+    if finding.side != needed:
+        raise UsageError(
+            f"finding {finding_id} is {finding.side.replace('_', ' ')}, not {needed.replace('_', ' ')}",
+            "see abr findings --side " + needed,
+        )
+    _add_decision(
+        connection,
+        "write_off",
+        {
+            "decided_at": now,
+            "finding_id": finding_id,
+            "contract_id": finding.contract_id,
+            "accepted_amount": None if is_undone else finding.amount,
+            "decided_by": decided_by,
+            "reason": reason,
+        },
+    )
+    _touch(connection, "contract", finding.contract_id)
+    about = f"{finding._mapping['class']} {finding.about}"  # noqa: SLF001  'class' is a keyword
+    return Decision(about, finding.contract_id, finding.amount, finding.currency, decided_by, reason)
+
+
+def waive(connection: Connection, quarantine_id: str, *, decided_by: str, reason: str, now: datetime) -> Decision:
+    """Accept that a row in quarantine stays out until a new version comes; the next run acts on it. The caller commits.
+
+    Raises UsageError where no such row is set aside, or it is waived already.
+    """
+    row = connection.execute(
+        text("select entity, key, home, contract_id, state from audit.quarantine_open where quarantine_id = :id"),
+        {"id": quarantine_id},
+    ).first()
+    if row is None:
+        raise UsageError(f"there is no row {quarantine_id} in quarantine", "see abr quarantine for those there are")
+    if row.state == "waived":
+        raise UsageError(f"row {quarantine_id} is waived already", "abr quarantine shows by whom and why")
+    _add_decision(
+        connection,
+        "waiver",
+        {"decided_at": now, "quarantine_id": quarantine_id, "decided_by": decided_by, "reason": reason},
+    )
+    kind = {"time_logs": "project", "invoices": "invoice", "invoice_lines": "invoice"}.get(row.entity, "contract")
+    _touch(connection, kind, row.home)
+    return Decision(f"{row.entity} {row.key}", row.contract_id, None, None, decided_by, reason)
+
+
+def _add_decision(connection: Connection, table: str, values: Mapping[str, Any]) -> None:
+    names = ", ".join(values)
+    connection.execute(
+        text(
+            f"insert into audit.{table} ({table}_id, {names}) "
+            f"select (select coalesce(max({table}_id), 0) + 1 from audit.{table}), "
+            f"{', '.join(f':{name}' for name in values)}",
+        ),
+        values,
+    )
+
+
+def _touch(connection: Connection, kind: str, touched_id: str) -> None:
+    connection.execute(
+        text("insert into source.change (load_id, kind, id) values (null, :kind, :id)"),
+        {"kind": kind, "id": touched_id},
+    )
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing `verify` found: what kind of thing, which one, and how it differs."""
+
+    what: str
+    id: str
+    detail: str
+
+
+# Per history: its name, the key of a row, and the columns that its open table shares with it.
+_HISTORIES = (("finding", "finding_id"), ("position", "contract_id"), ("quarantine", "quarantine_id"))
+
+
+def verify(connection: Connection) -> list[Difference]:
+    """Recompute everything from the sources and compare it with what is stored; return every difference.
+
+    Compared: views with the migrations', source rows with the digests taken when they were loaded, open state with the
+    newest versions, and findings, positions, quarantine and log counts with a fresh computation as of the last run.
+    What was touched since that run is left out: it is the next run's. Nothing is written.
+    Raises UsageError before the first run.
+    """
+    last = connection.exec_driver_sql(
+        "select last_run.as_of, run.settings from reconcile.last_run inner join audit.run using (run_id)",
+    ).first()
+    connection.rollback()
+    if last is None:
+        raise UsageError("there is no run to verify yet", "run one: abr run")
+    found = [*_changed_views(connection), *_changed_sources(connection), *_broken_histories(connection)]
+    if any(difference.what == "view" for difference in found):
+        # What these views compute proves nothing.
+        return found
+    stored = json.loads(last.settings or "{}")
+    try:
+        set_inputs(connection, last.as_of, thresholds_of(stored.get("threshold_amount", "1500.00")))
+        found += _recomputed_differently(connection)
+    finally:
+        connection.rollback()
+    return found
+
+
+def _changed_views(connection: Connection) -> list[Difference]:
+    stored = views.stored_text(connection)
+    with database.connect("duckdb:///:memory:") as fresh:
+        migrated = views.stored_text(fresh)
+    return [
+        Difference("view", name, "missing" if name not in stored else "unknown" if name not in migrated else "replaced")
+        for name in sorted(stored.keys() | migrated.keys())
+        if stored.get(name) != migrated.get(name)
+    ]
+
+
+def _changed_sources(connection: Connection) -> list[Difference]:
+    found = []
+    for dataset in loading.DATASETS:
+        rows = connection.exec_driver_sql(
+            f"select row_id, {loading.key_expression(dataset)} as key from source.{dataset} "
+            f"where digest != {loading.digest_expression(dataset)} order by row_id",
+        ).fetchall()
+        found += [
+            Difference(f"source.{dataset}", row.key or f"row {row.row_id}", "a cell was changed since it was loaded")
+            for row in rows
+        ]
+    return found
+
+
+def _broken_histories(connection: Connection) -> list[Difference]:
+    found = []
+    for name, key in _HISTORIES:
+        columns = ", ".join(
+            row[0]
+            for row in connection.exec_driver_sql(
+                f"select column_name from duckdb_columns() where schema_name = 'audit' and table_name = '{name}_open' "
+                "order by column_index",
+            )
+        )
+        newest = (
+            f"select {columns} from (from audit.{name} qualify row_number() over (partition by {key} "
+            "order by run_id desc) = 1) where state in ('open', 'waived')"
+        )
+        differing = connection.exec_driver_sql(
+            f"select {key} as id, 'open state lacks or contradicts the newest version' as detail from "
+            f"({newest} except all select {columns} from audit.{name}_open) union all "
+            f"select {key}, 'open state has what no newest version says' from "
+            f"(select {columns} from audit.{name}_open except all {newest}) order by all",
+        ).fetchall()
+        found += [Difference(f"audit.{name}", row.id, row.detail) for row in differing]
+    return found
+
+
+def _recomputed_differently(connection: Connection) -> list[Difference]:
+    run = connection.exec_driver_sql
+    scope_to_changes(connection, is_new_day=False)
+    for kind in ("contract", "project", "invoice"):
+        run(f"create or replace temp table pending_{kind} as from temp.scope_{kind}")
+    scope_to_everything(connection)
+    fill_work_tables(connection)
+    settled = "not in (select contract_id from temp.pending_contract)"
+    found = [Difference("control total", f"{row.what} {row.id}", row.detail) for row in run(
+        "select what, id, detail from reconcile.broken_total order by all").fetchall()]
+    changed = run(
+        f"""
+        select 'finding' as what, finding_id as id, concat(contract_id, ' ', class, ' ', about, ' ', amount, ' ', change)
+        from temp.finding_change where contract_id {settled}
+        union all
+        select 'position', contract_id, change from temp.position_change where contract_id {settled}
+        union all
+        select 'quarantine', quarantine_id, concat(entity, ' ', key, ' ', reasons, ' ', change)
+        from temp.quarantine_change
+        where not case
+            when entity = 'time_logs' then home in (select project_id from temp.pending_project)
+            when entity in ('invoices', 'invoice_lines') then home in (select invoice_id from temp.pending_invoice)
+            else home in (select contract_id from temp.pending_contract)
+        end
+        union all
+        select 'log count', coalesce(log_count.project_id, log_count_open.project_id), 'stored count differs'
+        from temp.log_count full join audit.log_count_open using (project_id)
+        where coalesce(log_count.project_id, log_count_open.project_id) not in (select project_id from temp.pending_project)
+        and (log_count.logs_received, log_count.logs_eligible, log_count.logs_quarantined, log_count.logs_excluded,
+            log_count.logs_out_of_term) is distinct from (log_count_open.logs_received, log_count_open.logs_eligible,
+            log_count_open.logs_quarantined, log_count_open.logs_excluded, log_count_open.logs_out_of_term)
+        order by all
+        """,
+    ).fetchall()
+    wording = {"opened": "is missing", "changed": "differs", "written": "differs", "closed": "should not be there"}
+    for what, changed_id, detail in changed:
+        head, _, change = detail.rpartition(" ")
+        found.append(Difference(what, changed_id, f"{head} {wording.get(change, change)}".strip() if change in wording else detail))
+    return found
 
 
 def _insert_run(connection: Connection, run: Run) -> None:

@@ -10,11 +10,12 @@ from sqlalchemy import Connection
 
 from abr import database, loading, reconciliation_engine
 from abr.models import METADATA
+from abr.settings import Thresholds
 from tests.reference_model import Result
 
 AS_OF = dt.date(2026, 3, 31)
 NOW = dt.datetime(2026, 3, 31, 12, 0)
-DEFAULT = reconciliation_engine.Thresholds()
+DEFAULT = Thresholds(Decimal("1500.00"))
 
 
 @contextmanager
@@ -55,7 +56,7 @@ def receive(
 def run(
     connection: Connection,
     as_of: dt.date = AS_OF,
-    thresholds: reconciliation_engine.Thresholds = DEFAULT,
+    thresholds: Thresholds = DEFAULT,
     *,
     settings: Mapping[str, str] | None = None,
     is_strict: bool = False,

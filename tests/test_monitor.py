@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abr import monitor
@@ -69,6 +69,7 @@ def test_a_thousand_ticks_later_the_beat_has_not_drifted():
     assert starts_of([0.3] * 1_000, interval=0.7, now=123_456.789)[-1] == pytest.approx(0.7 * 999, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 40), min_size=1, max_size=30), st.sampled_from([0.5, 5.0, 7.3]))
 def test_no_tick_overlaps_and_every_tick_on_time_is_on_the_grid(durations, interval):
     starts = starts_of(durations, interval)

@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abr import settings as abr_settings
@@ -120,6 +120,7 @@ def test_thresholds_that_mean_the_same_are_stored_the_same(one, other):
     assert str(thresholds(one)) == str(thresholds(other))
 
 
+@settings(deadline=None)
 @given(
     st.decimals(0, 10**13, places=4),
     st.dictionaries(st.from_regex("[A-Z]{3}", fullmatch=True), st.decimals(0, 10**9, places=4)),

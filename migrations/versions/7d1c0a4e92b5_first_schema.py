@@ -279,6 +279,7 @@ CREATE TABLE source.invoice_lines (
     period_start DATE,
     period_end DATE,
     seconds BIGINT,
+    duration_cell VARCHAR,
     net_amount NUMERIC(18, 4)
 )""",
     """\
@@ -359,6 +360,7 @@ CREATE TABLE source.time_logs (
     task VARCHAR,
     worked_on DATE,
     seconds BIGINT,
+    duration_cell VARCHAR,
     is_billable BOOLEAN,
     is_approved BOOLEAN,
     entered_at TIMESTAMP WITHOUT TIME ZONE,
@@ -442,6 +444,7 @@ COMMENTS = (
     """COMMENT ON COLUMN source.invoice_lines.odd_cells IS 'JSON: trimmed text of the cells that could not be read'""",
     """COMMENT ON COLUMN source.invoice_lines.raw IS 'JSON: the cells as given, where the columns do not say it all'""",
     """COMMENT ON COLUMN source.invoice_lines.digest IS 'hash of the cells, so that an edit behind ABR''s back shows'""",
+    """COMMENT ON COLUMN source.invoice_lines.duration_cell IS 'the cell the seconds came in: seconds, minutes, hours or duration'""",
     """COMMENT ON COLUMN source.invoices.started_load_id IS 'the load that brought this version'""",
     """COMMENT ON COLUMN source.invoices.ended_load_id IS 'the load that ended it; NULL = live'""",
     """COMMENT ON COLUMN source.invoices.ended_by IS 'superseded or withdrawn'""",
@@ -471,6 +474,7 @@ COMMENTS = (
     """COMMENT ON COLUMN source.time_logs.odd_cells IS 'JSON: trimmed text of the cells that could not be read'""",
     """COMMENT ON COLUMN source.time_logs.raw IS 'JSON: the cells as given, where the columns do not say it all'""",
     """COMMENT ON COLUMN source.time_logs.digest IS 'hash of the cells, so that an edit behind ABR''s back shows'""",
+    """COMMENT ON COLUMN source.time_logs.duration_cell IS 'the cell the seconds came in: seconds, minutes, hours or duration'""",
     """COMMENT ON COLUMN source.time_logs.entered_at IS 'UTC'""",
 )
 
