@@ -279,7 +279,7 @@ def _load_dataset(
     names = ", ".join(columns_of(dataset))
     run(
         f"insert into {table} (row_id, source, started_load_id, odd_cells, raw, digest, {names}) "
-        f"select rowid + {first_row_id}, {_quoted(source)}, {load_id}, odd_cells, raw, digest, {names} "
+        f"select row_number() over () - 1 + {first_row_id}, {_quoted(source)}, {load_id}, odd_cells, raw, digest, {names} "
         "from temp.read_row order by rowid",
     )
     if new_count or ended_count:

@@ -204,12 +204,6 @@ def scope_to_changes(connection: Connection, *, is_new_day: bool) -> None:
     _close_scope(connection, touched)
 
 
-def scope_to_contract(connection: Connection, contract_id: str) -> None:
-    """Let the run look at one contract, and at everything connected with it by a project."""
-    _clear_scope(connection)
-    _close_scope(connection, f"select 'contract' as kind, '{contract_id.replace(chr(39), chr(39) * 2)}' as id")
-
-
 def _close_scope(connection: Connection, touched: str) -> None:
     run = connection.exec_driver_sql
     for kind in ("contract", "project", "invoice"):
@@ -591,6 +585,124 @@ def _recomputed_differently(connection: Connection) -> list[Difference]:
         head, _, change = detail.rpartition(" ")
         found.append(Difference(what, changed_id, f"{head} {wording.get(change, change)}".strip() if change in wording else detail))
     return found
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Everything one number rests on, recomputed: rows as mappings, amounts exact, durations in seconds.
+
+    `log` is None when a contract was asked for. `pricing` has every step of the chain, `billing` what was billed;
+    both are None for a log that is not eligible. `logs` counts the contract's logs by status.
+    """
+
+    as_of: date
+    contract: Mapping[str, Any] | None
+    position: Mapping[str, Any] | None
+    log: Mapping[str, Any] | None
+    pricing: Mapping[str, Any] | None
+    billing: Mapping[str, Any] | None
+    rates: Sequence[Mapping[str, Any]]
+    lines: Sequence[Mapping[str, Any]]
+    findings: Sequence[Mapping[str, Any]]
+    reasons: Sequence[Mapping[str, Any]]
+    logs: Sequence[Mapping[str, Any]]
+
+
+def explain(connection: Connection, wanted_id: str, *, thresholds: Thresholds, today: date) -> Explained:
+    """Recompute one time log, finding or contract as of the last run (else `today`) and return all it rests on.
+
+    Nothing is written. Raises UsageError where no time log, contract or finding has that id.
+    """
+    connection.rollback()
+    try:
+        last = connection.exec_driver_sql("select as_of from reconcile.last_run").first()
+        set_inputs(connection, last.as_of if last else today, thresholds)
+        finding = _first(connection, "select * from audit.finding_open where finding_id = :id", wanted_id)
+        log_id = finding["time_log_id"] if finding else wanted_id
+        logs = _all(connection, "select * from source.time_logs where ended_load_id is null and time_log_id = :id", log_id)
+        _clear_scope(connection)
+        if logs:
+            projects = sorted({log["project_id"] or "" for log in logs})
+            _close_scope(connection, " union all ".join(f"select 'project' as kind, {_quoted(name)} as id" for name in projects))
+        else:
+            contract_id = finding["contract_id"] if finding else wanted_id
+            known = _first(
+                connection, "select 1 from source.contracts where ended_load_id is null and contract_id = :id", contract_id
+            )
+            if known is None:
+                raise UsageError(
+                    f"there is no time log, contract or finding {wanted_id}", "see abr findings and abr report for ids"
+                )
+            _close_scope(connection, f"select 'contract' as kind, {_quoted(contract_id)} as id")
+        fill_work_tables(connection)
+        return _explained(connection, log_id if logs else None, None if logs else contract_id)
+    finally:
+        connection.rollback()
+
+
+def _explained(connection: Connection, log_id: str | None, contract_id: str | None) -> Explained:
+    as_of: date = connection.exec_driver_sql("select as_of from temp.cycle").scalar_one()
+    log = _first(connection, "select * from temp.log where time_log_id = :id order by status limit 1", log_id)
+    row_id = log["row_id"] if log else None
+    contract_id = contract_id or (log["contract_id"] if log else None)
+    return Explained(
+        as_of=as_of,
+        contract=_first(connection, "select * from temp.contract where contract_id = :id", contract_id),
+        position=_first(connection, "select * from temp.position where contract_id = :id", contract_id),
+        log=log,
+        pricing=_first(connection, "select * from temp.priced_log where row_id = :id", row_id),
+        billing=_first(connection, "select * from temp.billed_log where row_id = :id", row_id),
+        rates=_all(
+            connection,
+            "select rate.*, (rate.hourly_rate_scaled * 0.0001)::decimal(18, 4) as hourly_rate from temp.rate "
+            "where contract_id = :id order by precedence desc",
+            contract_id,
+        ),
+        lines=_all(
+            connection,
+            "select line.*, direct.row_id is not null as is_direct from temp.line left join temp.direct "
+            "using (contract_id, time_log_id) where line.time_log_id = :id or exists (select 1 from temp.pooled_log "
+            "inner join temp.pool using (contract_id, place) inner join temp.log using (row_id) "
+            "where log.time_log_id = :id and line.time_log_id is null and line.is_matched "
+            "and line.contract_id = pool.contract_id and (line.project_id, line.person, line.role, line.task, "
+            "line.period_start, line.period_end) is not distinct from (pool.project_id, pool.person, pool.role, "
+            "pool.task, pool.period_start, pool.period_end)) order by line.invoice_id, line.line_no",
+            log_id,
+        ),
+        findings=_all(
+            connection,
+            "select * from temp.finding where " + ("time_log_id" if log_id else "contract_id") + " = :id order by class, about",
+            log_id or contract_id,
+        ),
+        reasons=_all(
+            connection,
+            "select reason.* from temp.reason inner join temp.log on reason.row_id = log.row_id "
+            "where reason.dataset = 'time_logs' and log.time_log_id = :id "
+            "union all select reason.* from temp.reason inner join temp.contract_row using (row_id) "
+            "where reason.dataset = 'contracts' and contract_row.contract_id = :contract_id order by all",
+            log_id,
+            contract_id=contract_id,
+        ),
+        logs=_all(
+            connection,
+            "select status, excluded_as, count(*) as log_count, sum(seconds) as seconds from temp.log "
+            "where contract_id = :id group by all order by all",
+            contract_id,
+        ),
+    )
+
+
+def _all(connection: Connection, query: str, wanted: object, **more: object) -> list[Mapping[str, Any]]:
+    return [dict(row) for row in connection.execute(text(query), {"id": wanted, **more}).mappings()]
+
+
+def _first(connection: Connection, query: str, wanted: object) -> Mapping[str, Any] | None:
+    rows = _all(connection, query, wanted)
+    return rows[0] if rows else None
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _insert_run(connection: Connection, run: Run) -> None:

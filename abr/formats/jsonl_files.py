@@ -17,6 +17,7 @@ from abr.formats.tables import Report, Table, Written, fault, fill_part, readabl
 BATCH_ROWS: Final = 20_000
 _BATCH_BYTES: Final = 32_000_000
 _HEAD_LINES: Final = 1_000
+_LAYOUTS_MAX: Final = 10_000
 _ONE_OBJECT_A_LINE = "write one JSON object a line; nothing was loaded"
 
 
@@ -41,14 +42,9 @@ _DECODER = json.JSONDecoder(
 def columns(path: Path) -> Table:
     """Return the names that occur in the first thousand objects. Raises DataIntegrityError where a line is broken."""
     names: dict[str, None] = {}
-    for (number, _, pairs), _ in zip(_objects(path), range(_HEAD_LINES), strict=False):
-        seen = [name.strip() for name, _ in pairs]
-        folded = [name.casefold() for name in seen]
-        if len(set(folded)) < len(folded):
-            twin = next(name for place, name in enumerate(seen) if name.casefold() in folded[:place])
-            raise fault(path, f"line {number} has {shown(twin)!r} twice", _ONE_OBJECT_A_LINE)
+    for (_, _, pairs), _ in zip(_objects(path), range(_HEAD_LINES), strict=False):
         known = {name.casefold() for name in names}
-        names.update((name, None) for name in seen if name.casefold() not in known)
+        names.update((name.strip(), None) for name, _ in pairs if name.strip().casefold() not in known)
     return Table(path, "jsonl", tuple(names))
 
 
@@ -73,25 +69,22 @@ def _rows(
     names: dict[str, None],
     report: Report | None,
 ) -> Iterator[list[list[str | None]]]:
-    places = {name: place for place, name in enumerate(wanted)}
-    place_of: dict[str, int | None] = {}
+    layouts: dict[tuple[str, ...], list[int | None]] = {}
     batch: list[list[str | None]] = []
     batch_bytes = done_bytes = 0
     for number, line_bytes, pairs in _objects(path):
-        row: list[str | None] = [None] * len(wanted)
-        seen = set()
-        for name, value in pairs:
-            if name not in place_of:
-                place_of[name] = places.get(name.strip().casefold())
-                names.setdefault(name.strip())
-            place = place_of[name]
-            if place is None:
-                continue
-            if place in seen:
-                raise fault(path, f"line {number} has {shown(name)!r} twice", _ONE_OBJECT_A_LINE)
-            seen.add(place)
-            row[place] = value if type(value) is str else _text(value)
-        batch.append(row)
+        given, values = zip(*pairs, strict=True) if pairs else ((), ())
+        if given not in layouts:
+            if len(layouts) > _LAYOUTS_MAX:
+                layouts.clear()
+            layouts[given] = _layout(path, number, given, wanted)
+            names.update((name.strip(), None) for name in given)
+        batch.append(
+            [
+                None if place is None else value if type(value := values[place]) is str else _text(value)
+                for place in layouts[given]
+            ],
+        )
         batch_bytes += line_bytes
         if len(batch) == BATCH_ROWS or batch_bytes > _BATCH_BYTES:
             yield batch
@@ -101,6 +94,17 @@ def _rows(
             batch, batch_bytes = [], 0
     if batch:
         yield batch
+
+
+def _layout(path: Path, number: int, given: Sequence[str], wanted: Sequence[str]) -> list[int | None]:
+    """Return where in an object with these names each wanted cell lies."""
+    places: dict[str, int] = {}
+    for place, name in enumerate(given):
+        folded = name.strip().casefold()
+        if folded in places:
+            raise fault(path, f"line {number} has {shown(name)!r} twice", _ONE_OBJECT_A_LINE)
+        places[folded] = place
+    return [places.get(name) for name in wanted]
 
 
 def _objects(path: Path) -> Iterator[tuple[int, int, _Object]]:
