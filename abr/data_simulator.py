@@ -116,8 +116,8 @@ _SLOTS = (
     _Terms(story="umbrella", volume=160),
     _Terms(story="special", rounding_minutes=15, rounding_mode="up"),
     _Terms(story="ended", volume=110),
-    _Terms(story="late_rates", volume=45),
-    _Terms(story="ambiguous_rates", volume=45),
+    _Terms(story="late_rates", volume=30),
+    _Terms(story="ambiguous_rates", volume=30),
     _Terms(story="ends_before_start", volume=8),
     _Terms(story="unknown_currency", volume=8),
     _Terms(story="negative_term", volume=8),
@@ -155,7 +155,7 @@ _LEAKS = (
     "unbilled late hours rate unbilled late unbilled void hours unbilled rate late unbilled currency hours unbilled late "
     "void rate unbilled"
 ).split()
-_EXCESSES = ("hours_over", "rate_over", "double", "credited")
+_EXCESSES = ("double", "hours_over", "rate_over", "credited")
 
 _FIRST_NAMES = (
     "Zoë Ana Jürgen Mia Tomasz Léa Kwame Ingrid Björn Priya Oskar Chloé Mateo Aïcha Søren Nadia Luca Hana Émile Greta "
@@ -680,7 +680,7 @@ def _write_contracts(cursor: duckdb.DuckDBPyConnection) -> None:
         )
         select {", ".join(COLUMNS["contracts"])}
         from versions
-        order by number, contract_id nulls last, ends_on nulls first
+        order by number, contract_id nulls last, ends_on nulls first, grace_days nulls first
         """
     )
 
@@ -805,7 +805,7 @@ def _chunks(cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, int]]:
 def _create_numbers(cursor: duckdb.DuckDBPyConnection, first: int, last: int) -> None:
     """Create sim_number: the logs of leaders first to last, one row per log, with its fault if it has one.
 
-    One log in 45 is faulty; the kinds take turns, so each occurs. A conflict takes the id of the log before it.
+    One log in 60 is faulty; the kinds take turns, so each occurs. A conflict takes the id of the log before it.
     """
     cursor.execute(
         f"""
@@ -822,9 +822,9 @@ def _create_numbers(cursor: duckdb.DuckDBPyConnection, first: int, last: int) ->
         with placed as (
             select
                 leader, number,
-                number % 45 as place,
-                (number // 45 * 31 + sim_slice(sim_draw('fault', 0), 0, 44)) % 44 + 1 as faulty_place,
-                ((number // 45 + sim_slice(sim_draw('fault', 1), 0, 12)) % 12)::integer as fault_kind
+                number % 60 as place,
+                (number // 60 * 31 + sim_slice(sim_draw('fault', 0), 0, 59)) % 59 + 1 as faulty_place,
+                ((number // 60 + sim_slice(sim_draw('fault', 1), 0, 12)) % 12)::integer as fault_kind
             from sim_number
         )
         select
@@ -1126,7 +1126,8 @@ def _create_mistakes(cursor: duckdb.DuckDBPyConnection) -> None:
                     when health <= 14 then 0
                     else threshold * sim_slice(draw_2, 48, 42) // 100
                 end)::bigint as leak_budget,
-                (case when health % 3 = 0 then threshold * (15 + sim_slice(draw_2, 52, 40)) // 100 else 0 end)::bigint
+                (case when health % 3 = 0 or slot in (9, 17) then threshold * (40 + sim_slice(draw_2, 52, 60)) // 100
+                    else 0 end)::bigint
                     as excess_budget,
                 -- Only as many items are looked at as could be needed.
                 least(262144, 262144 * 8 * leak_budget // greatest(expected_minor, 1)
@@ -1183,12 +1184,12 @@ def _create_mistakes(cursor: duckdb.DuckDBPyConnection) -> None:
                 row_number() over (partition by item.contract_number order by item.luck desc, item.number) as place
             from sim_item as item
             join budgets using (contract_number)
-            where excess_budget > 0 and issued_on is not null and amount between 1 and excess_budget * 4
+            where excess_budget > 0 and issued_on is not null and amount between 1 and excess_budget * case when time_log_id is null then 8 else 1 end
                 and (luck >= 262144 - luck_below or time_log_id is null)
                 and not exists (select 1 from leaks where leaks.number = item.number)
         ), excess_kinds as (
-            select *, case when time_log_id is null then ([{_literals(_EXCESSES[:2])}])[1 + (place + health) % 2]
-                else ([{_literals(_EXCESSES)}])[1 + (place + health // 3) % {len(_EXCESSES)}] end as kind
+            select *, ([{_literals(_EXCESSES)}])[1 + case when time_log_id is null then 1 + (place + health) % 2
+                else (place - 1) % {len(_EXCESSES)} end] as kind
             from spare
         ), excesses as (
             select
@@ -1312,7 +1313,8 @@ def _write_invoices(cursor: duckdb.DuckDBPyConnection) -> None:
         select
             sim_invoice_id(contract_number, in_month, suffix) as invoice_id,
             sim_contract_id(contract_number) as contract_id,
-            case when suffix = '-X' then case currency when 'USD' then 'EUR' else 'USD' end else currency end
+            case when suffix = '-X' then case currency when 'USD' then 'EUR' when 'KWD' then 'BHD' else 'USD' end
+                else currency end
                 as currency,
             issued_on::varchar as issued_on,
             case when is_void then 'void' when suffix = '-D' then 'draft'

@@ -18,7 +18,7 @@ from abr.exceptions import DataIntegrityError
 from abr.models import METADATA
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 # In the order of the data sets' references: a row's target is loaded before it.
 DATASETS = ("contracts", "projects", "rates", "time_logs", "invoices", "invoice_lines")
@@ -144,13 +144,14 @@ def load(
     source: str,
     format_name: str = "canonical",
     is_complete: bool = False,
-    covers: tuple[date, date] | None = None,
+    covers: Sequence[tuple[date, date]] = (),
     persons: Iterable[str] = (),
+    parameters: Mapping[str, Any] | None = None,
     now: datetime,
 ) -> Loaded:
     """Store what `incoming` (data set -> table or view of cells as text) says about `source`; the caller commits.
 
-    `is_complete`: rows of these data sets that the load lacks are withdrawn. `covers`: time logs of those days are.
+    `is_complete`: rows of these data sets that the load lacks are withdrawn. `covers`: time logs of those days, first and last included, are.
     `persons`: only theirs. Ids of formats other than canonical are stored as `<source>:<id>`.
     Raises DataIntegrityError where a data set that had rows comes empty although it is declared complete.
     """
@@ -165,9 +166,9 @@ def load(
                 incoming[dataset],
                 load_id=load_id,
                 source=source,
-                prefix="" if format_name == "canonical" else f"{source}:",
+                prefix="" if format_name in ("canonical", "simulator") else f"{source}:",
                 is_complete=is_complete,
-                covers=covers if dataset == "time_logs" else None,
+                covers=tuple(covers) if dataset == "time_logs" else (),
                 persons=tuple(persons),
             )
             counts.append(count)
@@ -176,7 +177,7 @@ def load(
         text(
             "insert into source.load by name select :load_id as load_id, :loaded_at as loaded_at, :source as source, "
             ":format as format, :is_complete as is_complete, :covers_from as covers_from, :covers_to as covers_to, "
-            ":counts as counts",
+            ":parameters as parameters, :counts as counts",
         ),
         {
             "load_id": load_id,
@@ -184,8 +185,9 @@ def load(
             "source": source,
             "format": format_name,
             "is_complete": is_complete,
-            "covers_from": covers[0] if covers else None,
-            "covers_to": covers[1] if covers else None,
+            "covers_from": min(first for first, _ in covers) if covers else None,
+            "covers_to": max(last for _, last in covers) if covers else None,
+            "parameters": None if parameters is None else json.dumps(parameters, sort_keys=True),
             "counts": json.dumps([asdict(count) for count in counts]),
         },
     )
@@ -201,7 +203,7 @@ def _load_dataset(
     source: str,
     prefix: str,
     is_complete: bool,
-    covers: tuple[date, date] | None,
+    covers: tuple[tuple[date, date], ...],
     persons: tuple[str, ...],
 ) -> tuple[LoadCount, int]:
     run = connection.exec_driver_sql
@@ -334,9 +336,10 @@ def _mark_conflicts(connection: Connection, dataset: str, *, load_id: int, first
     run("drop table temp.partner")
 
 
-def _covered(covers: tuple[date, date], persons: tuple[str, ...]) -> str:
+def _covered(covers: tuple[tuple[date, date], ...], persons: tuple[str, ...]) -> str:
     who = f" and person in ({', '.join(map(_quoted, persons))})" if persons else ""
-    return f"(worked_on between date '{covers[0]}' and date '{covers[1]}'{who})"
+    days = " or ".join(f"worked_on between date '{first}' and date '{last}'" for first, last in covers)
+    return f"(({days}){who})"
 
 
 def key_expression(dataset: str) -> str:

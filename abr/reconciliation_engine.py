@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from abr import database, loading, views
 from abr.exceptions import ABRError, ContractComplianceError, DataIntegrityError, UsageError
@@ -75,6 +76,7 @@ def run_once(
     settings: Mapping[str, str],
     is_strict: bool = False,
     clock: Callable[[], datetime] = utc_now,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Run:
     """Reconcile everything up to `as_of` and record what changed; return the run.
 
@@ -85,12 +87,25 @@ def run_once(
     """
     started_at = clock()
     try:
-        with connection.begin():
-            return _reconcile(connection, as_of, thresholds, settings, is_strict=is_strict, started_at=started_at, clock=clock)
+        with database.explained(database.path_of(str(connection.engine.url))), connection.begin():
+            return _reconcile(
+                connection,
+                as_of,
+                thresholds,
+                settings,
+                is_strict=is_strict,
+                started_at=started_at,
+                clock=clock,
+                progress=progress,
+            )
     except UsageError:
         raise
     except ABRError as error:
-        _record_halt(connection, as_of, settings, error, started_at=started_at, clock=clock)
+        try:
+            _record_halt(connection, as_of, settings, error, started_at=started_at, clock=clock)
+        except DBAPIError as second:
+            # A full or broken disk: the halt itself is what people must see.
+            error.add_note(f"the halted run could not be recorded: {second.orig}")
         raise
 
 
@@ -103,6 +118,7 @@ def _reconcile(
     is_strict: bool,
     started_at: datetime,
     clock: Callable[[], datetime],
+    progress: Callable[[int, int], object] | None,
 ) -> Run:
     last = connection.exec_driver_sql("select as_of, run_id from reconcile.last_run").first()
     if last is not None and as_of < last.as_of:
@@ -126,7 +142,7 @@ def _reconcile(
     run_id = connection.exec_driver_sql("select coalesce(max(run_id), 0) + 1 from audit.run").scalar_one()
     counts = dict.fromkeys(_FINDING_COUNTS, 0)
     if is_scoped(connection):
-        fill_work_tables(connection, is_planned_once=is_incremental)
+        fill_work_tables(connection, is_planned_once=is_incremental, progress=progress)
         require_control_totals(connection)
         counts = _write_changes(connection, run_id)
     connection.exec_driver_sql("delete from source.change")
@@ -259,18 +275,29 @@ def is_scoped(connection: Connection) -> bool:
     )
 
 
-def fill_work_tables(connection: Connection, *, is_planned_once: bool = False) -> None:
+def fill_work_tables(
+    connection: Connection,
+    *,
+    is_planned_once: bool = False,
+    until: str | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> None:
     """Fill every work table from its view, in order, for what is in scope.
 
     `is_planned_once`: by statements prepared at first use, as planning them costs more than running them for a few
-    contracts. For very many a plan made for them is better.
+    contracts. For very many a plan made for them is better. `until` names the last table wanted; `progress` is told how
+    many of how many are filled.
     """
     run = connection.exec_driver_sql
     if not is_planned_once:
-        for name in views.work_order(connection):
-            if name not in _INPUTS:
-                run(f"delete from temp.{name}")
-                run(f"insert into temp.{name} from work.{name}")
+        order = [name for name in views.work_order(connection) if name not in _INPUTS]
+        for place, name in enumerate(order):
+            run(f"delete from temp.{name}")
+            run(f"insert into temp.{name} from work.{name}")
+            if progress:
+                progress(place + 1, len(order))
+            if name == until:
+                break
         return
     # A plan outlives the rows it was made for, so it may not rest on their statistics: DuckDB 1.5 packs sort keys by the
     # smallest and greatest value at planning time, and returns garbage for others.
@@ -585,6 +612,28 @@ def _recomputed_differently(connection: Connection) -> list[Difference]:
         head, _, change = detail.rpartition(" ")
         found.append(Difference(what, changed_id, f"{head} {wording.get(change, change)}".strip() if change in wording else detail))
     return found
+
+
+def quarantined_by_load(connection: Connection, load_id: int, as_of: date, thresholds: Thresholds) -> dict[str, int]:
+    """Return how many of the rows that a load brought have a reason of their own to be set aside, by data set.
+
+    Reasons a time log gets from its contract or rates (coverage_rules) are not counted: only a run knows them.
+    Nothing is written.
+    """
+    connection.rollback()
+    try:
+        set_inputs(connection, as_of, thresholds)
+        scope_to_changes(connection, is_new_day=False)
+        fill_work_tables(connection, until="row_reason")
+        return {
+            dataset: connection.exec_driver_sql(
+                f"select count(distinct row_id) from temp.row_reason where dataset = '{dataset}' "
+                f"and row_id in (select row_id from source.{dataset} where started_load_id = {load_id})",
+            ).scalar_one()
+            for dataset in loading.DATASETS
+        }
+    finally:
+        connection.rollback()
 
 
 @dataclass(frozen=True)

@@ -79,12 +79,8 @@ def _rows(
                 layouts.clear()
             layouts[given] = _layout(path, number, given, wanted)
             names.update((name.strip(), None) for name in given)
-        batch.append(
-            [
-                None if place is None else value if type(value := values[place]) is str else _text(value)
-                for place in layouts[given]
-            ],
-        )
+        cells = [None if place is None else values[place] for place in layouts[given]]
+        batch.append([cell if cell is None or type(cell) is str else _text(cell) for cell in cells])
         batch_bytes += line_bytes
         if len(batch) == BATCH_ROWS or batch_bytes > _BATCH_BYTES:
             yield batch
@@ -134,13 +130,13 @@ def _objects(path: Path) -> Iterator[tuple[int, int, _Object]]:
         raise fault(path, f"line {number} is nested too deeply", _ONE_OBJECT_A_LINE) from error
 
 
-def _text(value: Any) -> str | None:
-    """Return a value as the text of a cell: None for null, JSON for what is nested."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return str(value)
-    return _json(value)
+def _text(value: Any) -> str:
+    """Return a value as the text of a cell: JSON where it is nested."""
+    if value is True:
+        return "true"
+    if value is False:
+        return "false"
+    return str(value) if isinstance(value, str) else _json(value)
 
 
 def _json(value: Any) -> str:
@@ -148,6 +144,4 @@ def _json(value: Any) -> str:
         return "{" + ",".join(f"{_json(name)}:{_json(inner)}" for name, inner in value) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(_json, value)) + "]"
-    if isinstance(value, _Number):
-        return str(value)
-    return json.dumps(value, ensure_ascii=False)
+    return str(value) if isinstance(value, _Number) else json.dumps(value, ensure_ascii=False)

@@ -307,6 +307,7 @@ CREATE TABLE source.load (
     is_complete BOOLEAN NOT NULL,
     covers_from DATE,
     covers_to DATE,
+    parameters VARCHAR,
     counts VARCHAR NOT NULL
 )""",
     """\
@@ -455,6 +456,7 @@ COMMENTS = (
     """COMMENT ON COLUMN source.load.source IS 'name of the source, never a path'""",
     """COMMENT ON COLUMN source.load.is_complete IS 'the load declared its data sets whole'""",
     """COMMENT ON COLUMN source.load.covers_from IS 'first day the load was complete for'""",
+    """COMMENT ON COLUMN source.load.parameters IS 'JSON: what the simulator was told'""",
     """COMMENT ON COLUMN source.load.counts IS 'JSON: rows read, new, superseded, unchanged, withdrawn by data set'""",
     """COMMENT ON COLUMN source.projects.started_load_id IS 'the load that brought this version'""",
     """COMMENT ON COLUMN source.projects.ended_load_id IS 'the load that ended it; NULL = live'""",
