@@ -486,9 +486,8 @@ LOAD_COLUMNS = (
 )
 VERIFY_COLUMNS = (
     Column("what", "What", whole=True),
-    Column("key", "Row", whole=True),
-    Column("stored", "Stored", "words"),
-    Column("computed", "Recomputed", "words"),
+    Column("id", "Which", whole=True),
+    Column("detail", "How it differs", "words"),
 )
 SETTING_COLUMNS = (
     Column("setting", "Setting", whole=True),
@@ -626,7 +625,7 @@ def load_summary(rows: Sequence[Row]) -> RenderableType:
 
 
 def verify_differences(rows: Sequence[Row]) -> RenderableType:
-    """Return what `verify` found to differ: what (a view or table), key, stored, computed."""
+    """Return what `verify` found to differ: what (a view or a table), id, detail."""
     return rows_table(rows, VERIFY_COLUMNS, style=lambda _: "red", empty="everything stored equals what is recomputed")
 
 

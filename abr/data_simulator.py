@@ -16,29 +16,40 @@ import duckdb
 
 LOGS_PER_CHUNK = 1_500_000  # bounds memory; a contract's work is never split
 CONTRACTS_PER_BLOCK = 40
-CYCLES_PER_STRETCH = 12  # cycles in which the same few contracts get work, then an invoice
+CYCLES_PER_STRETCH = 12  # cycles in which the same few contracts get work
+INVOICED_AT = 9  # in a stretch: an invoice for its work so far,
+CHANGED_AT = 11  # its second thoughts,
+REISSUED_AT = 2  # and, in the next stretch, its last
+FORGOTTEN_AT = 5  # in every other stretch: an invoice for what was forgotten long ago
 CYCLES_TO_CORRECT = 7  # cycles until a faulty arrival comes again, corrected
 CONTRACTS_IN_FOCUS = 6
+FIRST_ARRIVAL = 1_000_000_000_000  # arriving logs are numbered from here, 1,000 numbers a cycle
 LOGS_LOOKED_THROUGH = 20_000  # what a cycle may go through for work that was forgotten
 FIRST_ARRIVAL = 1_000_000_000_000  # arriving logs are numbered from here, 1,000 numbers a cycle
 
+
+def _words(text: str) -> tuple[str, ...]:
+    """Return the words of a text: long lists read better that way."""
+    return tuple(text.split())
+
+
 COLUMNS = {
-    "contracts": (
+    "contracts": _words(
         "contract_id client currency billing_model starts_on ends_on rounding_minutes rounding_mode rounding_unit "
         "minimum_minutes overtime_after_minutes overtime_multiplier weekend_multiplier prepaid_minutes prepaid_period "
         "cap_minutes cap_amount cap_period discount_percent grace_days grace_from threshold_amount"
-    ).split(),
-    "projects": ["project_id", "contract_id", "name", "is_billable"],
-    "rates": "contract_id project_id person role task hourly_rate valid_from valid_to".split(),
-    "time_logs": (
+    ),
+    "projects": _words("project_id contract_id name is_billable"),
+    "rates": _words("contract_id project_id person role task hourly_rate valid_from valid_to"),
+    "time_logs": _words(
         "time_log_id project_id person role task worked_on seconds minutes hours duration is_billable is_approved "
         "entered_at note"
-    ).split(),
-    "invoices": ["invoice_id", "contract_id", "currency", "issued_on", "status"],
-    "invoice_lines": (
+    ),
+    "invoices": _words("invoice_id contract_id currency issued_on status"),
+    "invoice_lines": _words(
         "invoice_id line_no kind time_log_id project_id person role task period_start period_end seconds minutes "
         "hours duration net_amount"
-    ).split(),
+    ),
 }
 
 
@@ -151,23 +162,23 @@ _LOG_FAULTS = (
     "several",
 )
 
-_LEAKS = (
-    "unbilled late hours rate unbilled late unbilled void hours unbilled rate late unbilled currency hours unbilled late "
-    "void rate unbilled"
-).split()
+_LEAKS = _words(
+    "unbilled late hours rate unbilled late unbilled void hours unbilled "
+    "rate late unbilled currency hours unbilled late void rate unbilled"
+)
 _EXCESSES = ("double", "hours_over", "rate_over", "credited")
 
-_FIRST_NAMES = (
+_FIRST_NAMES = _words(
     "Zoë Ana Jürgen Mia Tomasz Léa Kwame Ingrid Björn Priya Oskar Chloé Mateo Aïcha Søren Nadia Luca Hana Émile Greta "
     "Yusuf Freya Diego Marta Anders Leila Pavel Nora Kenji Sofía Henrik Amara Jonas Elif Rafał Clara Omar Sigrid Hugo "
     "Mei Viktor Inés Arjun Tove Felix Rania Milan Ebba"
-).split()
-_LAST_NAMES = (
+)
+_LAST_NAMES = _words(
     "Müller Okafor Lindqvist García Nowak Dubois Sato Jensen Rossi Kaya Novák Svensson Moreau Patel Weber Haddad "
     "Fernández Larsen Kowalski Bianchi Tanaka Øberg Schäfer Mensah Petrov Lefèvre Castro Nilsen Horváth Demir Brandt "
     "Silva Virtanen Costa Meyer Dvořák Ahmed Laurent Berg Ricci Nakamura Wójcik Hoffmann Diallo Olsen Navarro Keller "
     "Ivanova Roux Chen Lehmann Torres Holm Farkas Conti Suzuki Krüger Santos Andersson Bakker Marin Fischer Vidal Lund"
-).split()
+)
 _ROLES = (
     "Consultant",
     "Developer",
@@ -181,11 +192,11 @@ _ROLES = (
     "Project Manager",
 )
 _TASKS = ("Analysis", "Development", "Testing", "Review", "Workshop", "Support", "Documentation", "Project management")
-_CLIENT_STEMS = (
+_CLIENT_STEMS = _words(
     "Nordwind Harbour Alpenblick Meridian Kestrel Lumière Castell Fjordline Sternberg Bluefin Aurelia Copperfield "
     "Vistula Maribor Greenfield Solano Tidewater Brünn Falkirk Corvina Orchard Halden Montclair Ravenna Silverlake "
     "Ostsee Pemberton Quillon Riverstone Saffron Tamarind Umbria Velmar Westbrook Yarrow Zephyr"
-).split()
+)
 _CLIENT_SECTORS = (
     "Logistics",
     "Energy",
@@ -322,13 +333,13 @@ def arrive(
     _create_logs(cursor)
     cursor.execute("create or replace temp table sim_mistake (tail_number bigint, kind varchar, entered_on date)")
     _write_logs(cursor)
-    if place == 2 and stretch > 0:
-        _create_focus(cursor, stretch - 1, size)
-        _write_arriving_invoice(cursor, stretch - 1, place + CYCLES_PER_STRETCH, instant)
-    elif place == 5 and stretch % 2 == 1:
-        _write_forgotten(cursor, stretch, instant.date())
-    elif place in (9, 11):
+    if place in (INVOICED_AT, CHANGED_AT):
         _write_arriving_invoice(cursor, stretch, place, instant)
+    elif place == REISSUED_AT and stretch > 0:
+        _create_focus(cursor, stretch - 1, size)
+        _write_arriving_invoice(cursor, stretch - 1, place, instant)
+    elif place == FORGOTTEN_AT and stretch % 2 == 1:
+        _write_forgotten(cursor, stretch, instant.date())
     _drop_work(cursor)
     return {
         name: table for name, table in tables.items() if cursor.execute(f"select 1 from {table} limit 1").fetchone()
@@ -397,7 +408,7 @@ def _define_chance(cursor: duckdb.DuckDBPyConnection, seed: int, until: date, si
         "invoice_id(number, in_month, suffix)": (
             "'INV-' || strftime(in_month, '%Y%m') || format('-{:04d}', number + 1) || suffix"
         ),
-        # Issued in the first days of the next month. Many contracts are also billed for the month so far, a few days late.
+        # Issued in the first days of the next month; many contracts are billed for the month so far, a few days late.
         "month_issued_on(in_month, issue_day)": "(last_day(in_month) + 1 + (issue_day + month(in_month)::integer) % 7)",
         "issued_on(in_month, worked_on, issue_day, lag_days)": (
             "case when sim_month_issued_on(in_month, issue_day) <= sim_until()"
@@ -465,7 +476,8 @@ def _create_contracts(cursor: duckdb.DuckDBPyConnection, first: int, last: int) 
             select
                 *,
                 coalesce(case story
-                    when 'follow_on_second' then max(number) filter (story = 'follow_on_first') over (partition by block)
+                    when 'follow_on_second'
+                        then max(number) filter (story = 'follow_on_first') over (partition by block)
                     when 'special' then max(number) filter (story = 'umbrella') over (partition by block)
                 end, number)::integer as leader
             from placed
@@ -652,7 +664,8 @@ def _write_contracts(cursor: duckdb.DuckDBPyConnection) -> None:
                     *,
                     sim_slice(draw_2, 40, 3) = 0 as is_explicit,
                     sim_slice(sim_draw('client', 0), 0, 4032)
-                        + sim_slice(sim_draw('client', number), 0, greatest(sim_contracts() * 3 // 5, 1)) as client_number,
+                        + sim_slice(sim_draw('client', number), 0, greatest(sim_contracts() * 3 // 5, 1))
+                        as client_number,
                     ([{_literals(_CLIENT_STEMS)}])[1 + client_number % 36] || ' '
                         || ([{_literals(_CLIENT_SECTORS)}])[1 + (client_number // 36 + client_number) % 12] || ' '
                         || ([{_literals(_CLIENT_FORMS)}])[1 + (client_number // 432 + client_number) % 7] as client_name
@@ -857,7 +870,8 @@ def _create_logs(cursor: duckdb.DuckDBPyConnection) -> None:
                 case when led.project_count = 1 or sim_slice(day_draw, 40, 100) < 55 then 1
                     when led.project_count = 2 or sim_slice(day_draw, 40, 100) < 92 then 2 else 3 end as project,
                 case when sim_slice(day_draw, 48, 100) < 32 then led.main_task
-                    when sim_slice(day_draw, 48, 100) < 95 then sim_slice(day_draw, 45, {len(_TASKS)}) end as task_number,
+                    when sim_slice(day_draw, 48, 100) < 95 then sim_slice(day_draw, 45, {len(_TASKS)})
+                end as task_number,
                 case
                     when given_on is not null then given_on
                     when led.story = 'ended' and sim_slice(work_draw, 38, 100) < 12
@@ -874,7 +888,9 @@ def _create_logs(cursor: duckdb.DuckDBPyConnection) -> None:
             select
                 * exclude (drawn_on, active_from, weekend),
                 -- Little work falls on weekends; the rest of it moves back into the week before.
-                case when given_on is not null or isodow(drawn_on) < 6 or sim_slice(day_draw, 16, 100) < weekend - 88 then drawn_on
+                case
+                    when given_on is not null or isodow(drawn_on) < 6 or sim_slice(day_draw, 16, 100) < weekend - 88
+                        then drawn_on
                     else greatest(drawn_on - isodow(drawn_on)::integer + 1 + sim_slice(day_draw, 17, 5), active_from)
                 end as worked_on,
                 case
@@ -1001,7 +1017,9 @@ def _create_priced(cursor: duckdb.DuckDBPyConnection) -> None:
                 *,
                 case when overtime_after_minutes is null then seconds else greatest(0, least(seconds,
                     overtime_after_minutes * 60 - (sum(seconds) over day - seconds)))::bigint end as regular,
-                greatest(0, least(seconds, coalesce(prepaid_minutes, 0) * 60 - (sum(seconds) over term - seconds)))::bigint
+                greatest(0, least(
+                    seconds, coalesce(prepaid_minutes, 0) * 60 - (sum(seconds) over term - seconds)
+                ))::bigint
                     as prepaid
             from shared
             window
@@ -1082,7 +1100,10 @@ def _create_items(cursor: duckdb.DuckDBPyConnection) -> None:
                 min(number) as number, sum(seconds)::bigint as seconds, count(*) as logs, max(log_rate) as log_rate,
                 bool_or(is_raised) as is_raised, max(discount) as discount, max(minor_units) as minor_units,
                 arg_max(
-                    struct_pack(number := number, time_log_id := time_log_id, seconds := seconds, amount := amount, due_on := due_on, luck := luck),
+                    struct_pack(
+                        number := number, time_log_id := time_log_id, seconds := seconds, amount := amount,
+                        due_on := due_on, luck := luck
+                    ),
                     struct_pack(worked_on := worked_on, time_log_id := time_log_id)
                 ) as tail
             from priced
@@ -1090,17 +1111,18 @@ def _create_items(cursor: duckdb.DuckDBPyConnection) -> None:
             group by all
         )
         select
-            contract_number, in_month, issued_on, null::date as period_end, number, time_log_id, project_id, person, role,
-            task, seconds, amount, minor_units, log_rate, is_raised, luck, whim, due_on,
+            contract_number, in_month, issued_on, null::date as period_end, number, time_log_id, project_id, person,
+            role, task, seconds, amount, minor_units, log_rate, is_raised, luck, whim, due_on,
             number as tail_number, time_log_id as tail_log_id, seconds as tail_seconds, amount as tail_amount
         from priced
         where is_direct
         union all by name
         select
-            contract_number, in_month, issued_on, period_end, number, null as time_log_id, project_id, person, role, task,
-            seconds, sim_price(seconds * 100, log_rate, discount, minor_units) as amount,
+            contract_number, in_month, issued_on, period_end, number, null as time_log_id, project_id, person, role,
+            task, seconds, sim_price(seconds * 100, log_rate, discount, minor_units) as amount,
             minor_units, log_rate, is_raised, tail.luck as luck, 0 as whim, tail.due_on as due_on,
-            tail.number as tail_number, tail.time_log_id as tail_log_id, tail.seconds as tail_seconds, tail.amount as tail_amount
+            tail.number as tail_number, tail.time_log_id as tail_log_id, tail.seconds as tail_seconds,
+            tail.amount as tail_amount
         from pools
         """
     )
@@ -1184,7 +1206,8 @@ def _create_mistakes(cursor: duckdb.DuckDBPyConnection) -> None:
                 row_number() over (partition by item.contract_number order by item.luck desc, item.number) as place
             from sim_item as item
             join budgets using (contract_number)
-            where excess_budget > 0 and issued_on is not null and amount between 1 and excess_budget * case when time_log_id is null then 8 else 1 end
+            where excess_budget > 0 and issued_on is not null and amount > 0
+                and amount <= excess_budget * case when time_log_id is null then 8 else 1 end
                 and (luck >= 262144 - luck_below or time_log_id is null)
                 and not exists (select 1 from leaks where leaks.number = item.number)
         ), excess_kinds as (
@@ -1227,7 +1250,8 @@ def _create_lines(cursor: duckdb.DuckDBPyConnection) -> None:
         with billed as (
             select
                 item.contract_number, item.in_month, item.number, item.time_log_id, item.project_id, item.person,
-                item.role, item.task, item.issued_on, item.period_end, item.amount as whole_amount, item.seconds as whole_seconds,
+                item.role, item.task, item.issued_on, item.period_end, item.amount as whole_amount,
+                item.seconds as whole_seconds,
                 mistake.kind as mistake,
                 coalesce(mistake.billed_seconds, item.seconds) as seconds,
                 coalesce(mistake.billed_amount, item.amount + case when item.whim = 7 then 1 else 0 end) as amount,
@@ -1265,7 +1289,8 @@ def _create_lines(cursor: duckdb.DuckDBPyConnection) -> None:
         select
             contract_number, in_month, suffix, 1000000000000 as number,
             case when sim_slice(draw, 8, 4) = 0 then 'other' else 'expense' end as kind,
-            max(minor_units) * (40 + sim_slice(draw, 16, 600)) * case max(minor_units) when 1 then 100 else 1 end as amount,
+            max(minor_units) * (40 + sim_slice(draw, 16, 600)) * case max(minor_units) when 1 then 100 else 1 end
+                as amount,
             false as is_mistaken, any_value(issued_on) as issued_on
         from (
             select monthly.*, minor_units,
@@ -1282,13 +1307,15 @@ def _create_lines(cursor: duckdb.DuckDBPyConnection) -> None:
 
 def _write_logs(cursor: duckdb.DuckDBPyConnection) -> None:
     """Fill the cells of the logs in sim_log, faults included, with the entry dates that mistakes call for."""
-    cursor.execute(_LOG_CELLS.format(
-        table="simulated_time_logs",
-        no="'false', 'no', '0', 'False'",
-        notes=_literals(_NOTES),
-        entered_at="coalesce(late.entered_on + interval 9 hour + (log.luck % 500) * interval 1 minute, log.entered_at)",
-        late="left join sim_mistake as late on late.tail_number = log.number and late.kind = 'late'",
-    ))
+    cursor.execute(
+        _LOG_CELLS.format(
+            table="simulated_time_logs",
+            no="'false', 'no', '0', 'False'",
+            notes=_literals(_NOTES),
+            entered_at="coalesce(late.entered_on + interval 9 hour + luck % 500 * interval 1 minute, log.entered_at)",
+            late="left join sim_mistake as late on late.tail_number = log.number and late.kind = 'late'",
+        )
+    )
 
 
 def _write_invoices(cursor: duckdb.DuckDBPyConnection) -> None:
@@ -1467,9 +1494,7 @@ def _create_focus(cursor: duckdb.DuckDBPyConnection, stretch: int, size: FirmSiz
     blocks = -(-contracts // CONTRACTS_PER_BLOCK)
     drawn = cursor.execute(f"select sim_slice(sim_draw('block', {stretch}), 0, {blocks})").fetchone()
     block = 0 if stretch % 3 == 0 or drawn is None else int(drawn[0])
-    _create_contracts(
-        cursor, block * CONTRACTS_PER_BLOCK, min((block + 1) * CONTRACTS_PER_BLOCK, contracts)
-    )
+    _create_contracts(cursor, block * CONTRACTS_PER_BLOCK, min((block + 1) * CONTRACTS_PER_BLOCK, contracts))
     cursor.execute(
         f"""
         create or replace temp table sim_focus as
@@ -1566,20 +1591,19 @@ def _write_arriving_invoice(cursor: duckdb.DuckDBPyConnection, stretch: int, pla
     What becomes of it depends on the stretch; a later row of the same invoice supersedes the one before.
     """
     story = ("right", "hours", "draft", "rate", "void", "wrong", "over", "late")[stretch % 8]
-    first, second, third = 9, 11, 2 + CYCLES_PER_STRETCH
     status = {
-        ("draft", first): "draft",
-        ("draft", second): "issued",
-        ("void", second): "void",
-        ("void", third): "issued",
-        ("wrong", second): "issued",
-        ("late", first): None,
-        ("late", third): "issued",
-    }.get((story, place), "issued" if place == first else None)
+        ("draft", INVOICED_AT): "draft",
+        ("draft", CHANGED_AT): "issued",
+        ("void", CHANGED_AT): "void",
+        ("void", REISSUED_AT): "issued",
+        ("wrong", CHANGED_AT): "issued",
+        ("late", INVOICED_AT): None,
+        ("late", REISSUED_AT): "issued",
+    }.get((story, place), "issued" if place == INVOICED_AT else None)
     if status is None:
         return
     invoice_id = f"'INV-S{stretch + 1:05d}'"
-    cycles = range(stretch * CYCLES_PER_STRETCH, stretch * CYCLES_PER_STRETCH + first)
+    cycles = range(stretch * CYCLES_PER_STRETCH, stretch * CYCLES_PER_STRETCH + INVOICED_AT)
     cursor.execute(f"create or replace temp table sim_number as {_arriving_logs(cycles, instant)}")
     _create_logs(cursor)
     _create_priced(cursor)
@@ -1603,13 +1627,13 @@ def _write_arriving_invoice(cursor: duckdb.DuckDBPyConnection, stretch: int, pla
         insert into simulated_invoices by name
         select
             {invoice_id} as invoice_id, sim_contract_id(contract_number) as contract_id,
-            case when '{story}' = 'wrong' and {place} = {first} then 'EURO' else currency end as currency,
+            case when '{story}' = 'wrong' and {place} = {INVOICED_AT} then 'EURO' else currency end as currency,
             '{instant.date()}' as issued_on, '{status}' as status
         from sim_billed
         group by all
         """
     )
-    if place == first or story == "late":
+    if place == INVOICED_AT or story == "late":
         cursor.execute(
             f"""
             insert into simulated_invoice_lines by name

@@ -24,6 +24,7 @@ from abr.settings import thresholds as thresholds_of
 # The tables a run writes itself; every other work table is filled from its view.
 _INPUTS = ("cycle", "threshold", "scope_contract", "scope_project", "scope_invoice")
 _LOG_COUNTS = ("logs_received", "logs_eligible", "logs_quarantined", "logs_excluded", "logs_out_of_term")
+SECONDS_PER_HOUR = Decimal(3600)
 _FINDING_COUNTS = ("findings_opened", "findings_changed", "findings_closed")
 _RUN_COLUMNS = (
     "run_id",
@@ -525,9 +526,9 @@ def verify(connection: Connection) -> list[Difference]:
 
 
 def _changed_views(connection: Connection) -> list[Difference]:
-    stored = views.stored_text(connection)
+    stored = {name: views.canonical(sql) for name, sql in views.stored_text(connection).items()}
     with database.connect("duckdb:///:memory:") as fresh:
-        migrated = views.stored_text(fresh)
+        migrated = {name: views.canonical(sql) for name, sql in views.stored_text(fresh).items()}
     return [
         Difference("view", name, "missing" if name not in stored else "unknown" if name not in migrated else "replaced")
         for name in sorted(stored.keys() | migrated.keys())
@@ -642,6 +643,9 @@ class Explained:
 
     `log` is None when a contract was asked for. `pricing` has every step of the chain, `billing` what was billed;
     both are None for a log that is not eligible. `logs` counts the contract's logs by status.
+    `finding` is the one asked for by its id. `unit` are the logs rounded together with this one, `pool` the pool that
+    bills it (or that the finding is about) with the seconds used before it, `seconds_before` what a fixed-price
+    contract's cap period had used before it. `set_aside` are rows in quarantine that bear on it.
     """
 
     as_of: date
@@ -655,6 +659,13 @@ class Explained:
     findings: Sequence[Mapping[str, Any]]
     reasons: Sequence[Mapping[str, Any]]
     logs: Sequence[Mapping[str, Any]]
+    finding: Mapping[str, Any] | None = None
+    versions: Sequence[Mapping[str, Any]] = ()
+    unit: Sequence[Mapping[str, Any]] = ()
+    pool: Mapping[str, Any] | None = None
+    estimate: Mapping[str, Any] | None = None
+    seconds_before: int | None = None
+    set_aside: Sequence[Mapping[str, Any]] = ()
 
 
 def explain(connection: Connection, wanted_id: str, *, thresholds: Thresholds, today: date) -> Explained:
@@ -671,8 +682,17 @@ def explain(connection: Connection, wanted_id: str, *, thresholds: Thresholds, t
         logs = _all(connection, "select * from source.time_logs where ended_load_id is null and time_log_id = :id", log_id)
         _clear_scope(connection)
         if logs:
-            projects = sorted({log["project_id"] or "" for log in logs})
-            _close_scope(connection, " union all ".join(f"select 'project' as kind, {_quoted(name)} as id" for name in projects))
+            # Another contract may bill this log as well: its lines and what was found about them belong to the answer.
+            touched = [
+                (
+                    "select 'invoice' as kind, coalesce(invoice_id, '') as id from source.invoice_lines "
+                    f"where ended_load_id is null and time_log_id = {_quoted(log_id)}"
+                ),
+                *(f"select 'project', {_quoted(name)}" for name in sorted({log["project_id"] or "" for log in logs})),
+            ]
+            if finding:
+                touched.append(f"select 'contract', {_quoted(finding['contract_id'])}")
+            _close_scope(connection, " union all ".join(touched))
         else:
             contract_id = finding["contract_id"] if finding else wanted_id
             known = _first(
@@ -684,19 +704,47 @@ def explain(connection: Connection, wanted_id: str, *, thresholds: Thresholds, t
                 )
             _close_scope(connection, f"select 'contract' as kind, {_quoted(contract_id)} as id")
         fill_work_tables(connection)
-        return _explained(connection, log_id if logs else None, None if logs else contract_id)
+        return _explained(connection, log_id if logs else None, None if logs else contract_id, finding)
     finally:
         connection.rollback()
 
 
-def _explained(connection: Connection, log_id: str | None, contract_id: str | None) -> Explained:
+def _explained(
+    connection: Connection, log_id: str | None, contract_id: str | None, finding: Mapping[str, Any] | None
+) -> Explained:
     as_of: date = connection.exec_driver_sql("select as_of from temp.cycle").scalar_one()
-    log = _first(connection, "select * from temp.log where time_log_id = :id order by status limit 1", log_id)
+    log = _first(
+        connection,
+        "select log.*, log_contract.rate_on, log_contract.is_approved from temp.log "
+        "inner join temp.log_contract using (row_id) where log.time_log_id = :id order by log.status limit 1",
+        log_id,
+    )
     row_id = log["row_id"] if log else None
     contract_id = contract_id or (log["contract_id"] if log else None)
+    contract = _first(connection, "select * from temp.contract where contract_id = :id", contract_id)
+    about = finding["about"] if finding else None
+    # The pool that bills the log, else the one the finding is about.
+    pools = _all(
+        connection,
+        "select pool.*, pooled_log.billed_seconds, pooled_log.billed_minor, "
+        "(select coalesce(sum(other.billed_seconds), 0)::bigint from temp.pooled_log as other inner join temp.priced_log as earlier using (row_id) "
+        "where other.contract_id = pool.contract_id and other.place = pool.place and earlier.place < priced_log.place) "
+        "as used_before from temp.pooled_log inner join temp.priced_log using (row_id) "
+        "inner join temp.pool on pooled_log.contract_id = pool.contract_id and pooled_log.place = pool.place "
+        "where pooled_log.row_id = :id",
+        row_id,
+    ) or _all(
+        connection,
+        "select *, (select coalesce(sum(billed_minor), 0)::bigint from temp.pooled_log "
+        "where contract_id = pool.contract_id and place = pool.place) as billed_minor "
+        "from temp.pool where contract_id = :id and about = :about",
+        contract_id,
+        about=None if log else about,
+    )
+    pool = pools[0] if pools else None
     return Explained(
         as_of=as_of,
-        contract=_first(connection, "select * from temp.contract where contract_id = :id", contract_id),
+        contract=contract,
         position=_first(connection, "select * from temp.position where contract_id = :id", contract_id),
         log=log,
         pricing=_first(connection, "select * from temp.priced_log where row_id = :id", row_id),
@@ -704,30 +752,34 @@ def _explained(connection: Connection, log_id: str | None, contract_id: str | No
         rates=_all(
             connection,
             "select rate.*, (rate.hourly_rate_scaled * 0.0001)::decimal(18, 4) as hourly_rate from temp.rate "
-            "where contract_id = :id order by precedence desc",
+            "where contract_id = :id order by precedence desc, hourly_rate desc",
             contract_id,
         ),
         lines=_all(
             connection,
-            "select line.*, direct.row_id is not null as is_direct from temp.line left join temp.direct "
-            "using (contract_id, time_log_id) where line.time_log_id = :id or exists (select 1 from temp.pooled_log "
-            "inner join temp.pool using (contract_id, place) inner join temp.log using (row_id) "
-            "where log.time_log_id = :id and line.time_log_id is null and line.is_matched "
+            "select line.*, direct.row_id is not null and line.is_matched as is_direct from temp.line "
+            "left join temp.direct using (contract_id, time_log_id) where line.time_log_id = :id "
+            "or line.contract_id = :contract_id and concat('line:', line.invoice_id, '/', line.line_no) = :about "
+            "or exists (select 1 from temp.pool where pool.contract_id = :contract_id and pool.about = :pool "
+            "and line.time_log_id is null and line.is_matched "
             "and line.contract_id = pool.contract_id and (line.project_id, line.person, line.role, line.task, "
             "line.period_start, line.period_end) is not distinct from (pool.project_id, pool.person, pool.role, "
-            "pool.task, pool.period_start, pool.period_end)) order by line.invoice_id, line.line_no",
-            log_id,
+            "pool.task, pool.period_start, pool.period_end)) order by line.contract_id, line.invoice_id, line.line_no",
+            log_id or (finding["time_log_id"] if finding else None),
+            contract_id=contract_id,
+            about=None if log else about,
+            pool=pool["about"] if pool else None,
         ),
         findings=_all(
             connection,
-            "select * from temp.finding where " + ("time_log_id" if log_id else "contract_id") + " = :id order by class, about",
+            f"select * from temp.finding where {'time_log_id' if log_id else 'contract_id'} = :id order by class, about",
             log_id or contract_id,
         ),
         reasons=_all(
             connection,
             "select reason.* from temp.reason inner join temp.log on reason.row_id = log.row_id "
             "where reason.dataset = 'time_logs' and log.time_log_id = :id "
-            "union all select reason.* from temp.reason inner join temp.contract_row using (row_id) "
+            "union select reason.* from temp.reason inner join temp.contract_row using (row_id) "
             "where reason.dataset = 'contracts' and contract_row.contract_id = :contract_id order by all",
             log_id,
             contract_id=contract_id,
@@ -737,6 +789,45 @@ def _explained(connection: Connection, log_id: str | None, contract_id: str | No
             "select status, excluded_as, count(*) as log_count, sum(seconds) as seconds from temp.log "
             "where contract_id = :id group by all order by all",
             contract_id,
+        ),
+        finding=(
+            _first(connection, "select * from temp.finding where finding_id = :id", finding["finding_id"])
+            if finding
+            else None
+        ),
+        versions=_all(
+            connection,
+            "select starts_on, ends_on from temp.contract_version where contract_id = :id order by all",
+            contract_id,
+        ),
+        unit=_all(
+            connection,
+            "select other.* from temp.priced_log as other inner join temp.priced_log as own on "
+            "(other.contract_id, other.project_id, other.person, other.task, other.worked_on) is not distinct from "
+            "(own.contract_id, own.project_id, own.person, own.task, own.worked_on) where own.row_id = :id "
+            "order by other.place",
+            row_id if contract and contract["rounding_unit"] != "entry" else None,
+        ),
+        pool=pool,
+        estimate=_first(connection, "select * from temp.estimate where row_id = :id", row_id),
+        seconds_before=connection.execute(
+            text(
+                "select coalesce(sum(other.seconds), 0)::bigint from temp.log as other inner join temp.log as own "
+                "using (contract_id) inner join temp.contract using (contract_id) where own.row_id = :id "
+                "and other.excluded_as = 'fixed_price' "
+                "and (other.worked_on, other.time_log_id) < (own.worked_on, own.time_log_id) and (contract.cap_period "
+                "!= 'month' or date_trunc('month', other.worked_on) = date_trunc('month', own.worked_on))",
+            ),
+            {"id": row_id},
+        ).scalar_one(),
+        set_aside=_all(
+            connection,
+            "select * from temp.quarantined where case entity when 'time_logs' then key = :id and :id != '' "
+            "when 'contracts' then contract_id = :contract_id "
+            "when 'invoice_lines' then row_id in (select row_id from temp.line_row where time_log_id = :id) "
+            "else false end order by entity, key",
+            log_id,
+            contract_id=contract_id,
         ),
     )
 

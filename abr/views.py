@@ -106,17 +106,48 @@ def create_work_tables(connection: Connection) -> None:
 
 
 def stored_text(connection: Connection) -> dict[str, str]:
-    """Return the text of every view as the database holds it, by name."""
+    """Return the text of every view as the database prints it, by name."""
     rows = connection.exec_driver_sql(
         "select schema_name || '.' || view_name, sql from duckdb_views() where not internal order by all",
     )
     return {name: sql for name, sql in rows.fetchall() if not name.startswith(("main.", "temp."))}
 
 
+def canonical(sql: str) -> str:
+    """Return a printed view in one spelling.
+
+    DuckDB prints the same view differently after it was written to disk and read back: names gain and lose quotes,
+    the branches of a union gain parentheses, cross joins become commas, the names of an exclude list change places.
+    """
+    parts = re.split(r"('(?:[^']|'')*')", sql)
+    parts[::2] = [part.replace('"', "").replace("CROSS JOIN", ",") for part in parts[::2]]
+    parts[::2] = [
+        re.sub(r"EXCLUDE \(([^()]*)\)", lambda names: f"EXCLUDE ({', '.join(sorted(names[1].split(', ')))})", part)
+        for part in parts[::2]
+    ]
+    tokens = [token for place, part in enumerate(parts) for token in ([part] if place % 2 else re.split(r"([()])", part))]
+    open_at: list[int] = []
+    for place, token in enumerate(tokens):
+        if token == "(":
+            open_at.append(place)
+        elif token == ")" and open_at:
+            start = open_at.pop()
+            inside = next((word for word in tokens[start + 1 : place] if word.strip() and word != "("), "")
+            if inside.lstrip().startswith("SELECT"):
+                tokens[start] = tokens[place] = ""
+    return "".join(token if token.startswith("'") else "".join(token.split()) for token in tokens)
+
+
 def digest(connection: Connection) -> str:
-    """Return the md5 of the text of every view in the database: the rules that compute a run."""
-    text = "\n".join(f"{name}\n{sql}" for name, sql in sorted(stored_text(connection).items()))
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    """Return the md5 of every view in the database: the rules that compute a run."""
+    stored = stored_text(connection)
+    printed = hash(tuple(stored.items()))
+    known: tuple[int, str] | None = connection.info.get("abr_rules_digest")
+    if known is None or known[0] != printed:
+        text = "\n".join(f"{name}\n{canonical(sql)}" for name, sql in sorted(stored.items()))
+        known = (printed, hashlib.md5(text.encode(), usedforsecurity=False).hexdigest())
+        connection.info["abr_rules_digest"] = known
+    return known[1]
 
 
 def frozen(scripts: ScriptDirectory) -> dict[str, str]:
