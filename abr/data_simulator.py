@@ -295,7 +295,8 @@ def build(cursor: duckdb.DuckDBPyConnection, *, seed: int, until: date, size: Fi
     """
     tables = {name: f"simulated_{name}" for name in COLUMNS}
     _create_empty(cursor, tables)
-    _define_chance(cursor, seed, until, size)
+    macros = _define_chance(cursor, seed, until, size)
+    _create_people(cursor)
     _create_contracts(cursor, 0, max(size.contracts, 1))
     _write_contracts(cursor)
     _write_projects(cursor)
@@ -310,7 +311,7 @@ def build(cursor: duckdb.DuckDBPyConnection, *, seed: int, until: date, size: Fi
         _write_logs(cursor)
         _write_invoices(cursor)
     _write_extras(cursor)
-    _drop_work(cursor)
+    _drop_work(cursor, macros)
     return tables
 
 
@@ -326,7 +327,8 @@ def arrive(
     instant = (now.astimezone(UTC).replace(tzinfo=None) if now.tzinfo else now).replace(microsecond=0)
     tables = {name: f"simulated_{name}" for name in COLUMNS}
     _create_empty(cursor, tables)
-    _define_chance(cursor, seed, until, size)
+    macros = _define_chance(cursor, seed, until, size)
+    _create_people(cursor)
     stretch, place = divmod(cycle, CYCLES_PER_STRETCH)
     _create_focus(cursor, stretch, size)
     _create_arriving_numbers(cursor, cycle, instant)
@@ -340,7 +342,7 @@ def arrive(
         _write_arriving_invoice(cursor, stretch - 1, place, instant)
     elif place == FORGOTTEN_AT and stretch % 2 == 1:
         _write_forgotten(cursor, stretch, instant.date())
-    _drop_work(cursor)
+    _drop_work(cursor, macros)
     return {
         name: table for name, table in tables.items() if cursor.execute(f"select 1 from {table} limit 1").fetchone()
     }
@@ -361,8 +363,8 @@ def _literals(words: Iterable[str | int | None]) -> str:
     )
 
 
-def _define_chance(cursor: duckdb.DuckDBPyConnection, seed: int, until: date, size: FirmSize) -> None:
-    """Define what every statement below draws from, and the constants of this firm, as temp macros."""
+def _define_chance(cursor: duckdb.DuckDBPyConnection, seed: int, until: date, size: FirmSize) -> list[str]:
+    """Define what all statements draw from, and the constants of this firm, as temp macros; return their names."""
     days = max(size.days, 1)
     contracts = max(size.contracts, 1)
     people = min(max(size.logs * 2 // (days * 3), 12), 40_000)
@@ -418,6 +420,11 @@ def _define_chance(cursor: duckdb.DuckDBPyConnection, seed: int, until: date, si
     }
     for name, text in macros.items():
         cursor.execute(f"create or replace temp macro sim_{name} as {text}")
+    return [f"sim_{name.partition('(')[0]}" for name in macros]
+
+
+def _create_people(cursor: duckdb.DuckDBPyConnection) -> None:
+    """Create sim_person: one row per person, with the role they have everywhere."""
     cursor.execute(
         f"""
         create or replace temp table sim_person as
@@ -720,7 +727,7 @@ def _write_projects(cursor: duckdb.DuckDBPyConnection) -> None:
             select
                 number, 4 as project, sim_project_id(leader, 4) as project_id,
                 case extra when 'project_missing' then null
-                    when 'project_unknown_contract' then sim_contract_id(number + 9000000)
+                    when 'project_unknown_contract' then sim_contract_id(number) || '-B'
                     else sim_contract_id(number) end as contract_id,
                 'Second phase' as name,
                 case extra when 'project_unparseable' then 'maybe' else 'true' end as is_billable
@@ -791,7 +798,7 @@ def _write_rates(cursor: duckdb.DuckDBPyConnection) -> None:
             from (select *, unnest(range(4)) as fault from sim_contract where story = 'bad_rate')
             union all by name
             select
-                number, 11 as place, sim_contract_id(number + 9000000) as contract_id, null as task,
+                number, 11 as place, sim_contract_id(number) || '-B' as contract_id, null as task,
                 sim_rate_text(rate_milli) as hourly_rate, starts_on::varchar as valid_from, null as valid_to
             from sim_contract
             where extra = 'rate_unknown_contract'
@@ -1441,7 +1448,7 @@ def _write_extras(cursor: duckdb.DuckDBPyConnection) -> None:
         )
         select
             sim_invoice_id(number, in_month, suffix) as invoice_id,
-            case fault when 'invoice_unknown_contract' then sim_contract_id(number + 9000000)
+            case fault when 'invoice_unknown_contract' then sim_contract_id(number) || '-B'
                 else sim_contract_id(number) end as contract_id,
             currency,
             case fault when 'invoice_unparseable' then strftime(in_month, '%Y-%m') || '-32' else dated_on::varchar end
@@ -1707,14 +1714,11 @@ def _write_forgotten(cursor: duckdb.DuckDBPyConnection, stretch: int, issued_on:
     )
 
 
-def _drop_work(cursor: duckdb.DuckDBPyConnection) -> None:
+def _drop_work(cursor: duckdb.DuckDBPyConnection, macros: list[str]) -> None:
     """Drop everything but the tables handed over."""
     for (name,) in cursor.execute(
         "select table_name from duckdb_tables() where temporary and starts_with(table_name, 'sim_')"
     ).fetchall():
         cursor.execute(f"drop table {name}")
-    for (name,) in cursor.execute(
-        "select distinct function_name from duckdb_functions() where function_type = 'macro' and not internal "
-        "and starts_with(function_name, 'sim_')"
-    ).fetchall():
+    for name in macros:
         cursor.execute(f"drop macro {name}")

@@ -18,7 +18,7 @@ UNTIL = date(2026, 3, 31)
 MORNING = datetime(2026, 4, 1, 9, 0)
 SEEDS = (1, 2, 3, 2026, 987_654_321)
 FACTORS = {"JPY": Decimal("0.0065"), "KWD": Decimal("3.3")}  # rough, to weigh currencies in one picture
-CYCLES = 200
+CYCLES = 84
 
 
 def rows_of(connection, tables: dict[str, str]) -> Sources:
@@ -44,7 +44,7 @@ def answers(seed: int, until: date = UNTIL, size: FirmSize = FirmSize()) -> Resu
 
 
 @functools.cache
-def arrivals(seed: int) -> list[Sources]:
+def arrivals(seed: int, cycles: int = CYCLES) -> list[Sources]:
     with duckdb.connect() as connection:
         return [
             rows_of(
@@ -58,8 +58,12 @@ def arrivals(seed: int) -> list[Sources]:
                     now=MORNING + timedelta(seconds=5 * cycle),
                 ),
             )
-            for cycle in range(CYCLES)
+            for cycle in range(cycles)
         ]
+
+
+def books(seed: int) -> Sources:
+    return {dataset: firm(seed)[dataset] for dataset in ("contracts", "projects", "rates")}
 
 
 def total(result: Result, name: str) -> Decimal:
@@ -93,7 +97,7 @@ def test_chunks_do_not_show(monkeypatch):
 
 def test_the_same_seed_gives_the_same_rows_on_every_machine():
     """Changes whenever the simulator does; must not change with the machine or the version of DuckDB."""
-    assert digest(firm(1, UNTIL, FirmSize(2_000, 40, 90)))[:16] == "golden"
+    assert digest(firm(1, UNTIL, FirmSize(2_000, 40, 90)))[:16] == "dcbd4534117e0ef6"
 
 
 def test_another_seed_gives_another_firm():
@@ -257,30 +261,29 @@ def test_a_handful_of_logs_arrives_each_cycle_and_empty_data_sets_do_not():
         assert 3 <= len(sources["time_logs"]) <= 20
 
 
-@pytest.mark.parametrize("seed", SEEDS[:3])
-def test_every_reason_of_a_log_arrives_in_time(seed):
+@pytest.mark.parametrize(("seed", "cycles"), [(3, CYCLES), pytest.param(2026, 200, marks=pytest.mark.slow)])
+def test_every_reason_of_a_log_arrives_in_time(seed, cycles):
     seen = set()
-    books = {dataset: rows for dataset, rows in firm(seed).items() if dataset in ("contracts", "projects", "rates")}
-    for first in range(0, CYCLES, 4):
+    for first in range(0, cycles, 4):
         store = Store()
-        logs = [row for sources in arrivals(seed)[first : first + 4] for row in sources["time_logs"]]
-        store.load({**books, "time_logs": logs})
+        logs = [row for sources in arrivals(seed, cycles)[first : first + 4] for row in sources["time_logs"]]
+        store.load({**books(seed), "time_logs": logs})
         seen |= {reason for dataset, _, reason in reconcile(store, MORNING.date()).quarantine if dataset == "time_logs"}
     assert seen == {reason for dataset, reason in model.QUARANTINE_REASONS if dataset == "time_logs"}
 
 
 def test_faulty_logs_come_again_corrected_under_their_own_id():
     store = Store()
-    store.load(firm(3))
+    store.load(books(3))
     faulty = set()
     corrected = 0
-    for sources in arrivals(3)[:40]:
-        store.load(sources)
+    for sources in arrivals(3)[:60]:
+        store.load({"time_logs": sources["time_logs"]})
         ids = {row["time_log_id"] for row in sources["time_logs"]}
         quarantined = {key for dataset, key, _ in reconcile(store, MORNING.date()).quarantine if dataset == "time_logs"}
         corrected += len((faulty & ids) - quarantined)
         faulty |= quarantined & ids
-    assert corrected >= 10
+    assert corrected >= 20
 
 
 def test_invoices_that_arrive_are_put_right_by_later_rows():

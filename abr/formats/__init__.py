@@ -260,6 +260,8 @@ def _source(
             raise fault(path, "is a folder, not a file", "move it away")
         if not stat.S_ISREG(path.stat().st_mode):
             raise fault(path, "is not a regular file", "name a file; copy what comes from a pipe into one first")
+    if any("\ud800" <= letter <= "\udfff" for letter in str(path.absolute())):
+        raise fault(path, "has a name that is not UTF-8", "rename it")
     match path.suffix.casefold():
         case ".parquet":
             table = parquet_files.columns(connection, path)

@@ -11,8 +11,8 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import re
 import sys
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -134,14 +134,14 @@ def _cells(places: Mapping[str, int], wanted: Sequence[str]) -> str:
 def _decoded(path: Path, start: bytes) -> str:
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise fault(path, f"{_NOT_UTF8} but UTF-16", _SAVE_AS_UTF8)
+    if b"\0" in start.partition(b"\n")[0]:
+        raise fault(path, f"line 1 {_NOT_UTF8}: it looks like UTF-16, or is no text at all", _SAVE_AS_UTF8)
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     try:
         text = decoder.decode(start, final=len(start) < _HEADER_BYTES_MAX)
     except UnicodeDecodeError as error:
         line = start[: error.start].count(b"\n") + 1
         raise fault(path, f"line {line} {_NOT_UTF8}", _SAVE_AS_UTF8) from error
-    if "\0" in text.partition("\n")[0]:
-        raise fault(path, f"line 1 {_NOT_UTF8}: it looks like UTF-16, or is no text at all", _SAVE_AS_UTF8)
     return text
 
 
@@ -175,42 +175,40 @@ def _explained(
     *,
     retry: bool,
 ) -> int:
-    """Say what is wrong with a file DuckDB refused, on which line; or read it in Python if only line endings vary."""
-    path = table.path
-    found = re.search(r"CSV Error on Line: (\d+)", message)
-    record = int(found[1]) if found else 0
-    # The message repeats the row, so what it says of it stands at the beginning of a line of its own.
-    if count := re.search(r"^Expected Number of Columns: (\d+) Found: (\d+)$", message, re.MULTILINE):
-        raise _cell_count_fault(path, _line_of(table, record), int(count[2]), int(count[1]))
-    if re.search(r"^Invalid unicode", message, re.MULTILINE):
-        raise fault(path, f"line {_undecodable_line(path)} {_NOT_UTF8}", _SAVE_AS_UTF8)
-    if re.search(r"^Value with unterminated quote found", message, re.MULTILINE):
-        raise fault(
-            path,
-            f"line {_line_of(table, record)}: a cell's quote is not closed, or is followed by more text; "
-            "the file is cut off, or a quote inside the cell is not doubled",
-        )
-    if "invalid state" in message and retry:
-        # Lines that end now in LF, now in CRLF are too much for DuckDB, and nothing to us.
-        try:
-            return fill_part(connection, wanted, _rows(table, wanted))
-        except UnicodeDecodeError as error:
-            raise fault(path, f"line {_undecodable_line(path)} {_NOT_UTF8}", _SAVE_AS_UTF8) from error
-    if not path.is_file():
-        raise unreadable(path, FileNotFoundError())
-    raise fault(path, f"cannot be read as CSV ({shown(message.partition(chr(10))[0], 200)})")
+    """Say what is wrong with a file DuckDB refused, and on which line, by reading it in Python.
+
+    Lines that end now in LF, now in CRLF are too much for DuckDB but no fault: then Python's rows are the rows.
+    """
+    if not table.path.is_file():
+        raise unreadable(table.path, FileNotFoundError())
+    if "CSV" not in message:
+        raise fault(table.path, f"cannot be read ({shown(message.partition(chr(10))[0], 200)})")
+    rows = _rows(table, wanted)
+    try:
+        if retry:
+            return fill_part(connection, wanted, rows)
+        deque(rows, maxlen=0)
+    except UnicodeDecodeError as error:
+        raise fault(table.path, f"line {_undecodable_line(table.path)} {_NOT_UTF8}", _SAVE_AS_UTF8) from error
+    raise fault(table.path, "ends its lines now in one way, now in another", "save it with one kind of line ending")
 
 
 def _rows(table: Table, wanted: Sequence[str]) -> Iterator[list[list[str | None]]]:
+    """Yield the file's rows in batches, as strictly as DuckDB reads them."""
     places = [table.places.get(name) for name in wanted]
+    width = len(table.names)
     batch: list[list[str | None]] = []
     line = 0
     with table.path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, delimiter=table.delimiter, strict=True)
         try:
             for row in reader:
-                if row and len(row) != len(table.names):
-                    raise _cell_count_fault(table.path, line + 1, len(row), len(table.names))
+                if row and (len(row) < width or any(row[width:])):
+                    cells = "1 cell" if len(row) == 1 else f"{len(row)} cells"
+                    what = f"line {line + 1} has {cells} where the header has {width}"
+                    raise fault(table.path, f"{what}; the file is cut off or damaged there")
+                if any(cell.startswith(" ") and cell.lstrip(" ").startswith('"') for cell in row):
+                    raise csv.Error("a blank before a quote")  # noqa: TRY301  it may hide a quote that is not closed
                 if row and line:
                     batch.append([None if place is None else row[place] for place in places])
                 line = reader.line_num
@@ -218,23 +216,13 @@ def _rows(table: Table, wanted: Sequence[str]) -> Iterator[list[list[str | None]
                     yield batch
                     batch = []
         except csv.Error as error:
-            raise fault(table.path, f"line {line + 1}: a cell's quote is not closed, or is followed by more") from error
+            raise fault(
+                table.path,
+                f"line {line + 1}: a cell's quote is not closed, or has text beside it; "
+                "the file is cut off, or a quote inside the cell is not doubled",
+            ) from error
     if batch:
         yield batch
-
-
-def _cell_count_fault(path: Path, line: int, found: int, expected: int) -> Exception:
-    cells = "1 cell" if found == 1 else f"{found} cells"
-    return fault(path, f"line {line} has {cells} where the header has {expected}; the file is cut off or damaged there")
-
-
-def _line_of(table: Table, record: int) -> int:
-    """Return the line on which a record begins: DuckDB counts records, and a record may have many lines."""
-    with table.path.open(encoding="utf-8-sig", newline="", errors="replace") as file:
-        reader = csv.reader(file, delimiter=table.delimiter, skipinitialspace=True)
-        for _, _ in zip(range(record - 1), reader, strict=False):
-            pass
-        return reader.line_num + 1
 
 
 def _undecodable_line(path: Path) -> int:

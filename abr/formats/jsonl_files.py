@@ -117,12 +117,10 @@ def _objects(path: Path) -> Iterator[tuple[int, int, _Object]]:
                     what = "an array" if text.startswith("[") else "not a JSON object"
                     raise fault(path, f"line {number} is {what}", _ONE_OBJECT_A_LINE)
                 if "\\u" in text:
-                    _json(value).encode()
+                    value = _Object((_storable(name), _storable(inner)) for name, inner in value)
                 yield number, len(line), value
     except UnicodeDecodeError as error:
         raise fault(path, f"line {number} is not UTF-8 text", "save it as UTF-8; nothing was loaded") from error
-    except UnicodeEncodeError as error:
-        raise fault(path, f"line {number} holds half a character (a lone surrogate)") from error
     except json.JSONDecodeError as error:
         what = f"line {number} is not one whole JSON object ({error.msg.lower()} at character {error.pos + 1})"
         raise fault(path, what, _ONE_OBJECT_A_LINE) from error
@@ -137,6 +135,11 @@ def _text(value: Any) -> str:
     if value is False:
         return "false"
     return str(value) if isinstance(value, str) else _json(value)
+
+
+def _storable(value: Any) -> Any:
+    """Return a value with half characters (lone surrogates, which no text file can hold) as the escapes they were."""
+    return value if value is None else _text(value).encode("utf-8", "backslashreplace").decode()
 
 
 def _json(value: Any) -> str:

@@ -69,7 +69,7 @@ def _text(cell: str, type_name: str, column: str) -> str:
     if type_name.startswith("TIMESTAMP"):
         text = f"{cell}::varchar"
         if type_name == "TIMESTAMP WITH TIME ZONE":
-            text = f"if(isfinite({cell}), make_timestamp(epoch_us({cell}))::varchar || '+00:00', 'infinity')"
+            text = f"if(isinf({cell}), 'infinity', make_timestamp(epoch_us({cell}))::varchar || '+00:00')"
         if column in DATES:
             # Many tools know no date but midnight.
             text = f"regexp_replace({text}, ' 00:00:00([+]00:00)?$', '')"
@@ -88,4 +88,5 @@ def _number(cell: str) -> str:
         f"case when {exponent} < 0 then '0.' || repeat('0', -1 - {exponent}) || {digits} "
         f"else rpad({digits}, {exponent} + 1, '0') end"
     )
-    return f"if(isfinite({cell}) and contains({text}, 'e'), if({cell} < 0, '-', '') || {expanded}, {text})"
+    finite = f"if(contains({text}, 'e'), if({cell} < 0, '-', '') || {expanded}, {text})"
+    return f"case when isnan({cell}) then 'nan' when isinf({cell}) then {text} else {finite} end"

@@ -67,8 +67,6 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise unreadable(path, error) from error
-    except UnicodeEncodeError as error:
-        raise fault(path, "has a name that is not UTF-8", "rename the file") from error
 
 
 def shown(text: str, length_max: int = 60) -> str:

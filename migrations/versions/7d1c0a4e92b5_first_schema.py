@@ -2386,13 +2386,10 @@ from counted
 """,
     "pricing.eligible": """\
 -- One row per eligible time log in scope (row_id), in the order its contract counts in (place).
+-- The chain carries numbers only; who did what is joined where a step asks for it, and at the end.
 select
     row_id,
     contract_id,
-    time_log_id,
-    project_id,
-    person,
-    task,
     worked_on,
     seconds,
     hourly_rate_scaled,
@@ -2601,40 +2598,50 @@ inner join temp.contract using (contract_id)
 -- In a day unit each log gets what it adds to the rounded day; the last also gets what is left of it.
 with
 
-units as (
+-- Read once: a view that two branches read is computed twice.
+logs as materialized (
 
     select
         eligible.*,
-        eligible.seconds as unit_seconds,
-        eligible.seconds as unit_seconds_to_here,
-        true as is_last,
         contract.rounding_seconds,
         contract.rounding_mode,
+        contract.rounding_unit,
         contract.minimum_seconds
     from pricing.eligible
     inner join temp.contract using (contract_id)
-    where contract.rounding_unit = 'entry'
+
+),
+
+days as (
+
+    select
+        logs.*,
+        log.project_id,
+        log.person,
+        log.task
+    from logs
+    inner join temp.log using (row_id)
+    where logs.rounding_unit != 'entry'
+
+),
+
+units as (
+
+    select
+        *,
+        seconds as unit_seconds,
+        seconds as unit_seconds_to_here,
+        true as is_last
+    from logs
+    where rounding_unit = 'entry'
     union all by name
     select
-        eligible.*,
-        (sum(eligible.seconds) over (
-            partition by
-                eligible.contract_id, eligible.project_id, eligible.person, eligible.task, eligible.worked_on
-        ))::bigint as unit_seconds,
-        (sum(eligible.seconds) over in_order)::bigint as unit_seconds_to_here,
-        lead(eligible.row_id) over in_order is null as is_last,
-        contract.rounding_seconds,
-        contract.rounding_mode,
-        contract.minimum_seconds
-    from pricing.eligible
-    inner join temp.contract using (contract_id)
-    where contract.rounding_unit != 'entry'
-    window
-        in_order as (
-            partition by
-                eligible.contract_id, eligible.project_id, eligible.person, eligible.task, eligible.worked_on
-            order by eligible.place
-        )
+        *,
+        (sum(seconds) over (partition by contract_id, project_id, person, task, worked_on))::bigint as unit_seconds,
+        (sum(seconds) over in_order)::bigint as unit_seconds_to_here,
+        lead(row_id) over in_order is null as is_last
+    from days
+    window in_order as (partition by contract_id, project_id, person, task, worked_on order by place)
 
 ),
 
@@ -2659,10 +2666,6 @@ rounded as (
 select
     row_id,
     contract_id,
-    time_log_id,
-    project_id,
-    person,
-    task,
     worked_on,
     worked_month,
     place,
@@ -2814,23 +2817,31 @@ from billing.estimate
 -- One row per eligible time log (row_id): its rounded seconds as regular ones and overtime, per person and day.
 with
 
-counted as (
+logs as materialized (
 
     select
         rounded.*,
-        contract.overtime_after_seconds,
-        (sum(rounded.rounded_seconds) over (
-            partition by rounded.contract_id, rounded.person, rounded.worked_on
-            order by rounded.place
+        contract.overtime_after_seconds
+    from pricing.rounded
+    inner join temp.contract using (contract_id)
+
+),
+
+counted as (
+
+    select
+        logs.*,
+        (sum(logs.rounded_seconds) over (
+            partition by logs.contract_id, log.person, logs.worked_on
+            order by logs.place
         ))::bigint as day_seconds_to_here
-    from pricing.rounded
-    inner join temp.contract using (contract_id)
-    where contract.overtime_after_seconds is not null
+    from logs
+    inner join temp.log using (row_id)
+    where logs.overtime_after_seconds is not null
     union all by name
-    select rounded.*
-    from pricing.rounded
-    inner join temp.contract using (contract_id)
-    where contract.overtime_after_seconds is null
+    select *
+    from logs
+    where overtime_after_seconds is null
 
 )
 
@@ -2897,34 +2908,40 @@ where class = 'unapproved'
 -- One row per eligible time log (row_id): what of it the contract's prepaid time has already paid, regular seconds first.
 with
 
-counted as (
+logs as materialized (
 
     select
         overtime.*,
         contract.prepaid_seconds as prepaid_limit_seconds,
-        (sum(overtime.rounded_seconds) over (
-            partition by
-                overtime.contract_id,
-                case contract.prepaid_period when 'month' then overtime.worked_month else 0 end
-            order by overtime.place
+        contract.prepaid_period
+    from pricing.overtime
+    inner join temp.contract using (contract_id)
+
+),
+
+counted as (
+
+    select
+        *,
+        (sum(rounded_seconds) over (
+            partition by contract_id, case prepaid_period when 'month' then worked_month else 0 end
+            order by place
         ))::bigint as prepaid_seconds_to_here
-    from pricing.overtime
-    inner join temp.contract using (contract_id)
-    where contract.prepaid_seconds > 0
+    from logs
+    where prepaid_limit_seconds > 0
     union all by name
-    select overtime.*
-    from pricing.overtime
-    inner join temp.contract using (contract_id)
-    where contract.prepaid_seconds <= 0
+    select *
+    from logs
+    where prepaid_limit_seconds <= 0
 
 ),
 
 used as (
 
     select
-        * exclude (prepaid_limit_seconds),
+        * exclude (prepaid_limit_seconds, prepaid_period),
         case
-            when prepaid_limit_seconds is null then 0
+            when prepaid_limit_seconds <= 0 then 0
             else
                 least(prepaid_seconds_to_here, prepaid_limit_seconds)
                 - least(prepaid_seconds_to_here - rounded_seconds, prepaid_limit_seconds)
@@ -2943,25 +2960,31 @@ from used
 -- One row per eligible time log (row_id): what of it lies within the contract's hours cap, regular seconds first.
 with
 
-counted as (
+logs as materialized (
 
     select
         prepaid.*,
         contract.cap_seconds as cap_limit_seconds,
-        (sum(prepaid.unpaid_regular_seconds + prepaid.unpaid_overtime_seconds) over (
-            partition by
-                prepaid.contract_id,
-                case contract.cap_period when 'month' then prepaid.worked_month else 0 end
-            order by prepaid.place
+        contract.cap_period
+    from pricing.prepaid
+    inner join temp.contract using (contract_id)
+
+),
+
+counted as (
+
+    select
+        *,
+        (sum(unpaid_regular_seconds + unpaid_overtime_seconds) over (
+            partition by contract_id, case cap_period when 'month' then worked_month else 0 end
+            order by place
         ))::bigint as cap_seconds_to_here
-    from pricing.prepaid
-    inner join temp.contract using (contract_id)
-    where contract.cap_seconds is not null
+    from logs
+    where cap_limit_seconds is not null
     union all by name
-    select prepaid.*
-    from pricing.prepaid
-    inner join temp.contract using (contract_id)
-    where contract.cap_seconds is null
+    select *
+    from logs
+    where cap_limit_seconds is null
 
 ),
 
@@ -2994,7 +3017,6 @@ factors as (
 
     select
         hours_cap.*,
-        contract.cap_period,
         contract.cap_minor,
         contract.discount_factor,
         case when isodow(hours_cap.worked_on) >= 6 then contract.weekend_factor else 10000 end as regular_factor,
@@ -3032,6 +3054,13 @@ from numerators
 -- One row per eligible time log (row_id): what is owed for it within the contract's money cap.
 with
 
+logs as materialized (
+
+    select *
+    from pricing.amount
+
+),
+
 counted as (
 
     select
@@ -3040,11 +3069,11 @@ counted as (
             partition by contract_id, case cap_period when 'month' then worked_month else 0 end
             order by place
         ) as amount_minor_to_here
-    from pricing.amount
+    from logs
     where cap_minor is not null
     union all by name
     select *
-    from pricing.amount
+    from logs
     where cap_minor is null
 
 )
@@ -3060,7 +3089,16 @@ from counted
 """,
     "work.priced_log": """\
 -- One row per eligible time log in scope (row_id) with every step of the pricing chain.
+select
+    money_cap.*,
+    log.time_log_id,
+    log.project_id,
+    log.person,
+    log.role,
+    log.task,
+    log.entered_on
 from pricing.money_cap
+inner join temp.log using (row_id)
 """,
     "billing.invoice_span": """\
 -- One row per live invoice in its contract's currency whose lines speak of dates (invoice_id): the span of those dates.
@@ -3096,22 +3134,6 @@ group by invoice_id
 -- row_id is the eligible log of that contract, NULL where there is none: such lines bill nothing.
 with
 
-by_invoice as (
-
-    select
-        contract_id,
-        time_log_id,
-        invoice_id,
-        sum(amount_minor) as amount_minor,
-        sum(seconds) as seconds,
-        count(*) as line_count,
-        count(seconds) as timed_line_count
-    from temp.line
-    where is_matched and time_log_id is not null
-    group by contract_id, time_log_id, invoice_id
-
-),
-
 by_log as (
 
     select
@@ -3119,19 +3141,55 @@ by_log as (
         time_log_id,
         sum(amount_minor)::bigint as billed_minor,
         sum(seconds)::bigint as billed_seconds,
-        sum(line_count)::bigint as line_count,
-        sum(line_count) = sum(timed_line_count) as has_all_seconds,
-        count(*) filter (where amount_minor > 0) as positive_invoice_count,
-        string_agg(invoice_id, ', ' order by invoice_id) as invoice_ids
+        count(*) as line_count,
+        count(*) = count(seconds) as has_all_seconds,
+        min(invoice_id) = max(invoice_id) as has_one_invoice
+    from temp.line
+    where is_matched and time_log_id is not null
+    group by contract_id, time_log_id
+
+),
+
+-- Few logs stand on several invoices; only theirs are added up invoice by invoice.
+by_invoice as (
+
+    select
+        line.contract_id,
+        line.time_log_id,
+        line.invoice_id,
+        sum(line.amount_minor) as amount_minor
+    from temp.line
+    inner join by_log using (contract_id, time_log_id)
+    where line.is_matched and not by_log.has_one_invoice
+    group by line.contract_id, line.time_log_id, line.invoice_id
+
+),
+
+by_several_invoices as (
+
+    select
+        contract_id,
+        time_log_id,
+        count(*) filter (where amount_minor > 0) as positive_invoice_count
     from by_invoice
     group by contract_id, time_log_id
 
 )
 
 select
-    by_log.*,
+    by_log.contract_id,
+    by_log.time_log_id,
+    by_log.billed_minor,
+    by_log.billed_seconds,
+    by_log.line_count,
+    by_log.has_all_seconds,
+    coalesce(
+        by_several_invoices.positive_invoice_count,
+        case when by_log.billed_minor > 0 then 1 else 0 end
+    ) as positive_invoice_count,
     priced_log.row_id
 from by_log
+left join by_several_invoices using (contract_id, time_log_id)
 left join temp.priced_log using (contract_id, time_log_id)
 """,
     "billing.pooled_log": """\
@@ -3139,30 +3197,92 @@ left join temp.priced_log using (contract_id, time_log_id)
 -- In order, logs use the pool's seconds; each gets the rounded amount up to itself less what came before.
 with
 
-chosen as (
+-- A pool of up to a year meets only the logs of its months: most pools are monthly, and a contract has many.
+pool_months as (
+
+    select
+        *,
+        unnest(
+            range(
+                year(period_start) * 12 + month(period_start),
+                year(period_end) * 12 + month(period_end) + 1
+            )
+        ) as worked_month
+    from temp.pool
+    where place is not null and period_end - period_start <= 366
+
+),
+
+unbilled as materialized (
 
     select
         priced_log.row_id,
         priced_log.contract_id,
-        any_value(priced_log.place) as log_place,
-        any_value(priced_log.payable_seconds) as payable_seconds,
-        min(pool.place) as place
+        priced_log.place as log_place,
+        priced_log.worked_on,
+        priced_log.worked_month,
+        priced_log.project_id,
+        priced_log.person,
+        priced_log.role,
+        priced_log.task,
+        priced_log.payable_seconds
     from temp.priced_log
-    inner join temp.log using (row_id)
+    anti join temp.direct on priced_log.row_id = direct.row_id
+    where priced_log.payable_seconds > 0
+
+),
+
+matches as (
+
+    select
+        unbilled.row_id,
+        unbilled.contract_id,
+        unbilled.log_place,
+        unbilled.payable_seconds,
+        pool.place
+    from unbilled
+    inner join pool_months as pool
+        on
+            unbilled.contract_id = pool.contract_id
+            and unbilled.worked_month = pool.worked_month
+            and unbilled.worked_on between pool.period_start and pool.period_end
+            and (pool.project_id is null or unbilled.project_id = pool.project_id)
+            and (pool.person is null or unbilled.person = pool.person)
+            and (pool.task is null or unbilled.task = pool.task)
+            and (pool.role is null or unbilled.role = pool.role)
+    union all by name
+    select
+        unbilled.row_id,
+        unbilled.contract_id,
+        unbilled.log_place,
+        unbilled.payable_seconds,
+        pool.place
+    from unbilled
     inner join temp.pool
         on
-            priced_log.contract_id = pool.contract_id
-            and (pool.period_start is null or priced_log.worked_on >= pool.period_start)
-            and (pool.period_end is null or priced_log.worked_on <= pool.period_end)
-            and (pool.project_id is null or priced_log.project_id = pool.project_id)
-            and (pool.person is null or priced_log.person = pool.person)
-            and (pool.task is null or priced_log.task = pool.task)
-            and (pool.role is null or log.role = pool.role)
-    anti join temp.direct on priced_log.row_id = direct.row_id
+            unbilled.contract_id = pool.contract_id
+            and (pool.period_start is null or unbilled.worked_on >= pool.period_start)
+            and (pool.period_end is null or unbilled.worked_on <= pool.period_end)
+            and (pool.project_id is null or unbilled.project_id = pool.project_id)
+            and (pool.person is null or unbilled.person = pool.person)
+            and (pool.task is null or unbilled.task = pool.task)
+            and (pool.role is null or unbilled.role = pool.role)
     where
-        priced_log.payable_seconds > 0
-        and pool.place is not null
-    group by priced_log.row_id, priced_log.contract_id
+        pool.place is not null
+        and coalesce(pool.period_end - pool.period_start > 366, true)
+
+),
+
+chosen as (
+
+    select
+        row_id,
+        any_value(contract_id) as contract_id,
+        any_value(log_place) as log_place,
+        any_value(payable_seconds) as payable_seconds,
+        min(place) as place
+    from matches
+    group by row_id
 
 ),
 
@@ -3175,7 +3295,6 @@ counted as (
         chosen.payable_seconds,
         pool.amount_minor,
         pool.seconds,
-        pool.invoice_ids,
         sum(chosen.payable_seconds) over (
             partition by chosen.contract_id, chosen.place
             order by chosen.log_place
@@ -3193,7 +3312,6 @@ used as (
         place,
         amount_minor,
         seconds,
-        invoice_ids,
         least(seconds_to_here, seconds)::hugeint as used_to_here,
         least(seconds_to_here - payable_seconds, seconds)::hugeint as used_before
     from counted
@@ -3204,7 +3322,6 @@ select
     row_id,
     contract_id,
     place,
-    invoice_ids,
     (used_to_here - used_before)::bigint as billed_seconds,
     (
         sign(amount_minor) * ((2 * abs(amount_minor)::hugeint * used_to_here + seconds) // (2 * seconds))
@@ -3235,8 +3352,7 @@ select
     contract_id,
     'log:' || time_log_id as about,
     billed_minor as amount_minor,
-    billed_seconds as seconds,
-    invoice_ids
+    billed_seconds as seconds
 from temp.direct
 where row_id is null and billed_minor != 0
 union all by name
@@ -3258,10 +3374,10 @@ select
     priced_log.time_log_id,
     priced_log.project_id,
     priced_log.person,
-    log.role,
+    priced_log.role,
     priced_log.task,
     priced_log.worked_on,
-    log.entered_on,
+    priced_log.entered_on,
     priced_log.hourly_rate_scaled,
     priced_log.payable_seconds,
     priced_log.expected_minor,
@@ -3276,14 +3392,13 @@ select
     end as billed_seconds,
     coalesce(direct.line_count, 0) as direct_line_count,
     coalesce(direct.positive_invoice_count, 0) as positive_invoice_count,
-    coalesce(direct.invoice_ids, pooled_log.invoice_ids) as invoice_ids,
+    pooled_log.place as pool_place,
     case contract.grace_from
         when 'month_end' then last_day(priced_log.worked_on)
         else priced_log.worked_on
     end + contract.grace_days as due_on,
     contract.minor_unit
 from temp.priced_log
-inner join temp.log using (row_id)
 inner join temp.contract on priced_log.contract_id = contract.contract_id
 left join temp.direct on priced_log.row_id = direct.row_id
 left join temp.pooled_log on priced_log.row_id = pooled_log.row_id
@@ -3302,8 +3417,7 @@ select
     over_cap_seconds as seconds,
     over_cap_minor as amount_minor,
     expected_minor,
-    billed_minor,
-    invoice_ids
+    billed_minor
 from temp.billed_log
 where over_cap_minor != 0
 """,
@@ -3425,7 +3539,6 @@ select
     -gap.gap_minor as amount_minor,
     gap.expected_minor,
     gap.billed_minor,
-    gap.invoice_ids as invoice_ids,
     null::date as due_on
 from temp.gap
 where gap.gap = 'billed_over' and gap.positive_invoice_count >= 2
@@ -3441,7 +3554,6 @@ select
     -gap.gap_minor as amount_minor,
     gap.expected_minor,
     gap.billed_minor,
-    gap.invoice_ids as invoice_ids,
     null::date as due_on
 from temp.gap
 where gap.gap = 'billed_over' and gap.positive_invoice_count < 2 and gap.billed_seconds > gap.payable_seconds
@@ -3457,7 +3569,6 @@ select
     gap.gap_minor as amount_minor,
     gap.expected_minor,
     gap.billed_minor,
-    gap.invoice_ids as invoice_ids,
     gap.due_on as due_on
 from temp.gap
 where gap.gap = 'not_due'
@@ -3473,7 +3584,6 @@ select
     -gap.gap_minor as amount_minor,
     gap.expected_minor,
     gap.billed_minor,
-    gap.invoice_ids as invoice_ids,
     null::date as due_on
 from temp.gap
 where gap.gap = 'billed_over' and gap.positive_invoice_count < 2 and gap.billed_seconds <= gap.payable_seconds
@@ -3489,7 +3599,6 @@ select
     gap.gap_minor as amount_minor,
     gap.expected_minor,
     gap.billed_minor,
-    gap.invoice_ids as invoice_ids,
     null::date as due_on
 from temp.gap
 where gap.gap = 'rounding'
@@ -3538,7 +3647,6 @@ select
     shortfall.hours_minor as amount_minor,
     gap.expected_minor,
     gap.billed_minor,
-    gap.invoice_ids as invoice_ids,
     null::date as due_on
 from temp.gap
 inner join temp.shortfall using (row_id)
@@ -3555,7 +3663,6 @@ select
     shortfall.rate_minor as amount_minor,
     gap.expected_minor,
     gap.billed_minor,
-    gap.invoice_ids as invoice_ids,
     null::date as due_on
 from temp.gap
 inner join temp.shortfall using (row_id)
@@ -3656,7 +3763,7 @@ select 'void_not_rebilled' as rule_name, * from finding_rules.void_not_rebilled
 with
 
 -- A finding is identified by contract, class and what it is about.
-found as (
+found as materialized (
 
     select
         *,
@@ -3672,6 +3779,21 @@ accepted as (
         arg_max(coalesce(accepted_amount, -1), write_off_id) as accepted_amount
     from audit.write_off
     group by finding_id
+
+),
+
+-- Which invoices billed a log: those its direct lines stand on, or those of its pool.
+direct_invoices as (
+
+    select
+        line.contract_id,
+        line.time_log_id,
+        string_agg(distinct line.invoice_id, ', ' order by line.invoice_id) as invoice_ids
+    from temp.line
+    where
+        line.is_matched
+        and (line.contract_id, 'log:' || line.time_log_id) in (select (contract_id, about) from found)
+    group by line.contract_id, line.time_log_id
 
 ),
 
@@ -3711,10 +3833,17 @@ select
     amounts.expected_amount,
     amounts.billed_amount,
     amounts.amount,
-    amounts.invoice_ids,
+    case
+        when amounts.rule_name in ('out_of_term', 'non_billable_time', 'unapproved', 'fixed_price_overrun') then null
+        else coalesce(amounts.invoice_ids, direct_invoices.invoice_ids, pool.invoice_ids)
+    end as invoice_ids,
     amounts.due_on
 from amounts
 left join temp.log using (row_id)
+left join direct_invoices
+    on amounts.contract_id = direct_invoices.contract_id and amounts.about = 'log:' || direct_invoices.time_log_id
+left join temp.pooled_log on amounts.row_id = pooled_log.row_id and pooled_log.billed_seconds > 0
+left join temp.pool on pooled_log.contract_id = pool.contract_id and pooled_log.place = pool.place
 left join accepted on amounts.finding_id = accepted.finding_id
 """,
     "work.finding_change": """\

@@ -2,30 +2,92 @@
 -- In order, logs use the pool's seconds; each gets the rounded amount up to itself less what came before.
 with
 
-chosen as (
+-- A pool of up to a year meets only the logs of its months: most pools are monthly, and a contract has many.
+pool_months as (
+
+    select
+        *,
+        unnest(
+            range(
+                year(period_start) * 12 + month(period_start),
+                year(period_end) * 12 + month(period_end) + 1
+            )
+        ) as worked_month
+    from temp.pool
+    where place is not null and period_end - period_start <= 366
+
+),
+
+unbilled as materialized (
 
     select
         priced_log.row_id,
         priced_log.contract_id,
-        any_value(priced_log.place) as log_place,
-        any_value(priced_log.payable_seconds) as payable_seconds,
-        min(pool.place) as place
+        priced_log.place as log_place,
+        priced_log.worked_on,
+        priced_log.worked_month,
+        priced_log.project_id,
+        priced_log.person,
+        priced_log.role,
+        priced_log.task,
+        priced_log.payable_seconds
     from temp.priced_log
-    inner join temp.log using (row_id)
+    anti join temp.direct on priced_log.row_id = direct.row_id
+    where priced_log.payable_seconds > 0
+
+),
+
+matches as (
+
+    select
+        unbilled.row_id,
+        unbilled.contract_id,
+        unbilled.log_place,
+        unbilled.payable_seconds,
+        pool.place
+    from unbilled
+    inner join pool_months as pool
+        on
+            unbilled.contract_id = pool.contract_id
+            and unbilled.worked_month = pool.worked_month
+            and unbilled.worked_on between pool.period_start and pool.period_end
+            and (pool.project_id is null or unbilled.project_id = pool.project_id)
+            and (pool.person is null or unbilled.person = pool.person)
+            and (pool.task is null or unbilled.task = pool.task)
+            and (pool.role is null or unbilled.role = pool.role)
+    union all by name
+    select
+        unbilled.row_id,
+        unbilled.contract_id,
+        unbilled.log_place,
+        unbilled.payable_seconds,
+        pool.place
+    from unbilled
     inner join temp.pool
         on
-            priced_log.contract_id = pool.contract_id
-            and (pool.period_start is null or priced_log.worked_on >= pool.period_start)
-            and (pool.period_end is null or priced_log.worked_on <= pool.period_end)
-            and (pool.project_id is null or priced_log.project_id = pool.project_id)
-            and (pool.person is null or priced_log.person = pool.person)
-            and (pool.task is null or priced_log.task = pool.task)
-            and (pool.role is null or log.role = pool.role)
-    anti join temp.direct on priced_log.row_id = direct.row_id
+            unbilled.contract_id = pool.contract_id
+            and (pool.period_start is null or unbilled.worked_on >= pool.period_start)
+            and (pool.period_end is null or unbilled.worked_on <= pool.period_end)
+            and (pool.project_id is null or unbilled.project_id = pool.project_id)
+            and (pool.person is null or unbilled.person = pool.person)
+            and (pool.task is null or unbilled.task = pool.task)
+            and (pool.role is null or unbilled.role = pool.role)
     where
-        priced_log.payable_seconds > 0
-        and pool.place is not null
-    group by priced_log.row_id, priced_log.contract_id
+        pool.place is not null
+        and coalesce(pool.period_end - pool.period_start > 366, true)
+
+),
+
+chosen as (
+
+    select
+        row_id,
+        any_value(contract_id) as contract_id,
+        any_value(log_place) as log_place,
+        any_value(payable_seconds) as payable_seconds,
+        min(place) as place
+    from matches
+    group by row_id
 
 ),
 
@@ -38,7 +100,6 @@ counted as (
         chosen.payable_seconds,
         pool.amount_minor,
         pool.seconds,
-        pool.invoice_ids,
         sum(chosen.payable_seconds) over (
             partition by chosen.contract_id, chosen.place
             order by chosen.log_place
@@ -56,7 +117,6 @@ used as (
         place,
         amount_minor,
         seconds,
-        invoice_ids,
         least(seconds_to_here, seconds)::hugeint as used_to_here,
         least(seconds_to_here - payable_seconds, seconds)::hugeint as used_before
     from counted
@@ -67,7 +127,6 @@ select
     row_id,
     contract_id,
     place,
-    invoice_ids,
     (used_to_here - used_before)::bigint as billed_seconds,
     (
         sign(amount_minor) * ((2 * abs(amount_minor)::hugeint * used_to_here + seconds) // (2 * seconds))

@@ -16,8 +16,7 @@ select
     contract_id,
     'log:' || time_log_id as about,
     billed_minor as amount_minor,
-    billed_seconds as seconds,
-    invoice_ids
+    billed_seconds as seconds
 from temp.direct
 where row_id is null and billed_minor != 0
 union all by name

@@ -7,7 +7,6 @@ select
     over_cap_seconds as seconds,
     over_cap_minor as amount_minor,
     expected_minor,
-    billed_minor,
-    invoice_ids
+    billed_minor
 from temp.billed_log
 where over_cap_minor != 0

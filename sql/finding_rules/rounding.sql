@@ -8,7 +8,6 @@ select
     gap.gap_minor as amount_minor,
     gap.expected_minor,
     gap.billed_minor,
-    gap.invoice_ids as invoice_ids,
     null::date as due_on
 from temp.gap
 where gap.gap = 'rounding'

@@ -6,7 +6,6 @@ factors as (
 
     select
         hours_cap.*,
-        contract.cap_period,
         contract.cap_minor,
         contract.discount_factor,
         case when isodow(hours_cap.worked_on) >= 6 then contract.weekend_factor else 10000 end as regular_factor,

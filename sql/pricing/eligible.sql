@@ -1,11 +1,8 @@
 -- One row per eligible time log in scope (row_id), in the order its contract counts in (place).
+-- The chain carries numbers only; who did what is joined where a step asks for it, and at the end.
 select
     row_id,
     contract_id,
-    time_log_id,
-    project_id,
-    person,
-    task,
     worked_on,
     seconds,
     hourly_rate_scaled,

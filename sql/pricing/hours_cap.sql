@@ -1,25 +1,31 @@
 -- One row per eligible time log (row_id): what of it lies within the contract's hours cap, regular seconds first.
 with
 
-counted as (
+logs as materialized (
 
     select
         prepaid.*,
         contract.cap_seconds as cap_limit_seconds,
-        (sum(prepaid.unpaid_regular_seconds + prepaid.unpaid_overtime_seconds) over (
-            partition by
-                prepaid.contract_id,
-                case contract.cap_period when 'month' then prepaid.worked_month else 0 end
-            order by prepaid.place
+        contract.cap_period
+    from pricing.prepaid
+    inner join temp.contract using (contract_id)
+
+),
+
+counted as (
+
+    select
+        *,
+        (sum(unpaid_regular_seconds + unpaid_overtime_seconds) over (
+            partition by contract_id, case cap_period when 'month' then worked_month else 0 end
+            order by place
         ))::bigint as cap_seconds_to_here
-    from pricing.prepaid
-    inner join temp.contract using (contract_id)
-    where contract.cap_seconds is not null
+    from logs
+    where cap_limit_seconds is not null
     union all by name
-    select prepaid.*
-    from pricing.prepaid
-    inner join temp.contract using (contract_id)
-    where contract.cap_seconds is null
+    select *
+    from logs
+    where cap_limit_seconds is null
 
 ),
 

@@ -1,6 +1,13 @@
 -- One row per eligible time log (row_id): what is owed for it within the contract's money cap.
 with
 
+logs as materialized (
+
+    select *
+    from pricing.amount
+
+),
+
 counted as (
 
     select
@@ -9,11 +16,11 @@ counted as (
             partition by contract_id, case cap_period when 'month' then worked_month else 0 end
             order by place
         ) as amount_minor_to_here
-    from pricing.amount
+    from logs
     where cap_minor is not null
     union all by name
     select *
-    from pricing.amount
+    from logs
     where cap_minor is null
 
 )

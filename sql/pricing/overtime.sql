@@ -1,23 +1,31 @@
 -- One row per eligible time log (row_id): its rounded seconds as regular ones and overtime, per person and day.
 with
 
-counted as (
+logs as materialized (
 
     select
         rounded.*,
-        contract.overtime_after_seconds,
-        (sum(rounded.rounded_seconds) over (
-            partition by rounded.contract_id, rounded.person, rounded.worked_on
-            order by rounded.place
+        contract.overtime_after_seconds
+    from pricing.rounded
+    inner join temp.contract using (contract_id)
+
+),
+
+counted as (
+
+    select
+        logs.*,
+        (sum(logs.rounded_seconds) over (
+            partition by logs.contract_id, log.person, logs.worked_on
+            order by logs.place
         ))::bigint as day_seconds_to_here
-    from pricing.rounded
-    inner join temp.contract using (contract_id)
-    where contract.overtime_after_seconds is not null
+    from logs
+    inner join temp.log using (row_id)
+    where logs.overtime_after_seconds is not null
     union all by name
-    select rounded.*
-    from pricing.rounded
-    inner join temp.contract using (contract_id)
-    where contract.overtime_after_seconds is null
+    select *
+    from logs
+    where overtime_after_seconds is null
 
 )
 

@@ -2,40 +2,50 @@
 -- In a day unit each log gets what it adds to the rounded day; the last also gets what is left of it.
 with
 
-units as (
+-- Read once: a view that two branches read is computed twice.
+logs as materialized (
 
     select
         eligible.*,
-        eligible.seconds as unit_seconds,
-        eligible.seconds as unit_seconds_to_here,
-        true as is_last,
         contract.rounding_seconds,
         contract.rounding_mode,
+        contract.rounding_unit,
         contract.minimum_seconds
     from pricing.eligible
     inner join temp.contract using (contract_id)
-    where contract.rounding_unit = 'entry'
+
+),
+
+days as (
+
+    select
+        logs.*,
+        log.project_id,
+        log.person,
+        log.task
+    from logs
+    inner join temp.log using (row_id)
+    where logs.rounding_unit != 'entry'
+
+),
+
+units as (
+
+    select
+        *,
+        seconds as unit_seconds,
+        seconds as unit_seconds_to_here,
+        true as is_last
+    from logs
+    where rounding_unit = 'entry'
     union all by name
     select
-        eligible.*,
-        (sum(eligible.seconds) over (
-            partition by
-                eligible.contract_id, eligible.project_id, eligible.person, eligible.task, eligible.worked_on
-        ))::bigint as unit_seconds,
-        (sum(eligible.seconds) over in_order)::bigint as unit_seconds_to_here,
-        lead(eligible.row_id) over in_order is null as is_last,
-        contract.rounding_seconds,
-        contract.rounding_mode,
-        contract.minimum_seconds
-    from pricing.eligible
-    inner join temp.contract using (contract_id)
-    where contract.rounding_unit != 'entry'
-    window
-        in_order as (
-            partition by
-                eligible.contract_id, eligible.project_id, eligible.person, eligible.task, eligible.worked_on
-            order by eligible.place
-        )
+        *,
+        (sum(seconds) over (partition by contract_id, project_id, person, task, worked_on))::bigint as unit_seconds,
+        (sum(seconds) over in_order)::bigint as unit_seconds_to_here,
+        lead(row_id) over in_order is null as is_last
+    from days
+    window in_order as (partition by contract_id, project_id, person, task, worked_on order by place)
 
 ),
 
@@ -60,10 +70,6 @@ rounded as (
 select
     row_id,
     contract_id,
-    time_log_id,
-    project_id,
-    person,
-    task,
     worked_on,
     worked_month,
     place,

@@ -5,10 +5,10 @@ select
     priced_log.time_log_id,
     priced_log.project_id,
     priced_log.person,
-    log.role,
+    priced_log.role,
     priced_log.task,
     priced_log.worked_on,
-    log.entered_on,
+    priced_log.entered_on,
     priced_log.hourly_rate_scaled,
     priced_log.payable_seconds,
     priced_log.expected_minor,
@@ -23,14 +23,13 @@ select
     end as billed_seconds,
     coalesce(direct.line_count, 0) as direct_line_count,
     coalesce(direct.positive_invoice_count, 0) as positive_invoice_count,
-    coalesce(direct.invoice_ids, pooled_log.invoice_ids) as invoice_ids,
+    pooled_log.place as pool_place,
     case contract.grace_from
         when 'month_end' then last_day(priced_log.worked_on)
         else priced_log.worked_on
     end + contract.grace_days as due_on,
     contract.minor_unit
 from temp.priced_log
-inner join temp.log using (row_id)
 inner join temp.contract on priced_log.contract_id = contract.contract_id
 left join temp.direct on priced_log.row_id = direct.row_id
 left join temp.pooled_log on priced_log.row_id = pooled_log.row_id

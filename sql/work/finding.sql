@@ -3,7 +3,7 @@
 with
 
 -- A finding is identified by contract, class and what it is about.
-found as (
+found as materialized (
 
     select
         *,
@@ -19,6 +19,21 @@ accepted as (
         arg_max(coalesce(accepted_amount, -1), write_off_id) as accepted_amount
     from audit.write_off
     group by finding_id
+
+),
+
+-- Which invoices billed a log: those its direct lines stand on, or those of its pool.
+direct_invoices as (
+
+    select
+        line.contract_id,
+        line.time_log_id,
+        string_agg(distinct line.invoice_id, ', ' order by line.invoice_id) as invoice_ids
+    from temp.line
+    where
+        line.is_matched
+        and (line.contract_id, 'log:' || line.time_log_id) in (select (contract_id, about) from found)
+    group by line.contract_id, line.time_log_id
 
 ),
 
@@ -58,8 +73,15 @@ select
     amounts.expected_amount,
     amounts.billed_amount,
     amounts.amount,
-    amounts.invoice_ids,
+    case
+        when amounts.rule_name in ('out_of_term', 'non_billable_time', 'unapproved', 'fixed_price_overrun') then null
+        else coalesce(amounts.invoice_ids, direct_invoices.invoice_ids, pool.invoice_ids)
+    end as invoice_ids,
     amounts.due_on
 from amounts
 left join temp.log using (row_id)
+left join direct_invoices
+    on amounts.contract_id = direct_invoices.contract_id and amounts.about = 'log:' || direct_invoices.time_log_id
+left join temp.pooled_log on amounts.row_id = pooled_log.row_id and pooled_log.billed_seconds > 0
+left join temp.pool on pooled_log.contract_id = pool.contract_id and pooled_log.place = pool.place
 left join accepted on amounts.finding_id = accepted.finding_id
