@@ -10,11 +10,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from pathlib import Path
+from time import sleep
 from typing import Annotated, Any
 
 import typer
@@ -33,6 +34,7 @@ DEMO_DATABASE = "duckdb:///abr-demo.duckdb"
 SIMULATOR = "simulator"
 FLAGGED_EXIT_CODE = 10
 _PROGRESS_AFTER_SECONDS = 1.0
+_SETTLING_SECONDS = 1.0
 _ROWS_SHOWN = 40
 
 app = typer.Typer(
@@ -102,12 +104,14 @@ def _main() -> int:
         return 1
     except Exception as error:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # what Click says of a wrong command line
-            _talk(f"abr: {error.format_message()}; see abr --help")
+            _talk(f"abr: {error.format_message().replace('Value error, ', '').rstrip('.')}; see abr --help")
             return int(error.exit_code)
         if isinstance(error, BrokenPipeError) or os.environ.get("ABR_DEBUG"):
             raise
-        _talk(f"abr: unexpected: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}; "
-              "set ABR_DEBUG=1 to see where, and please report it")
+        _talk(
+            f"abr: unexpected: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}; "
+            "set ABR_DEBUG=1 to see where, and please report it"
+        )
         return 1
     return result if isinstance(result, int) else 0
 
@@ -152,7 +156,9 @@ def _settings(database_url: str | None, **flags: Any) -> Settings:
 def _opened(settings: Settings, *, must_exist: bool = False, upgrade: bool = False) -> Iterator[Connection]:
     path = settings_module.database_path(settings)
     if must_exist and path is not None and not path.exists():
-        raise UsageError(f"there is no database {path}", "load files first: abr load FOLDER, or name one with --database")
+        raise UsageError(
+            f"there is no database {path}", "load files first: abr load FOLDER, or name one with --database"
+        )
     with (
         database.connect(settings.database_url, memory_limit=settings.memory_limit, upgrade=upgrade) as connection,
         database.explained(path),
@@ -167,7 +173,9 @@ def _rows(connection: Connection, query: str, **bound: Any) -> list[dict[str, An
 
 
 def _decimals(connection: Connection) -> dict[str, int]:
-    return {row["currency"]: row["decimals"] for row in _rows(connection, "select currency, decimals from work.currency")}
+    return {
+        row["currency"]: row["decimals"] for row in _rows(connection, "select currency, decimals from work.currency")
+    }
 
 
 def _columns(connection: Connection, view: str) -> list[str]:
@@ -255,12 +263,16 @@ def _run(
 def monitor_command(
     source: Annotated[
         Source | None,
-        typer.Option(help="simulator: live demo data. inbox: files dropped into a folder.", show_default="inbox where "
-                     "the database holds your data, else simulator"),
+        typer.Option(
+            help="simulator: live demo data. inbox: files dropped into a folder.",
+            show_default="inbox where the database holds your data, else simulator",
+        ),
     ] = None,
     database_url: DatabaseOption = None,
     interval: Annotated[float | None, typer.Option(help="Seconds between two cycles.", show_default="5")] = None,
-    cycles: Annotated[int | None, typer.Option(min=1, help="Stop after so many cycles.", show_default="endless")] = None,
+    cycles: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many cycles.", show_default="endless")
+    ] = None,
     threshold: ThresholdOption = None,
     inbox_folder: Annotated[
         Path | None, typer.Option("--inbox", help="Folder that files are dropped into.", show_default="DATABASE.inbox")
@@ -288,7 +300,17 @@ def monitor_command(
         else:
             feed = _inbox_feed(connection, settings, has_created=why.startswith("abr: watching"))
         clock = _simulated_clock(until.date(), settings) if until else reconciliation_engine.utc_now
-        _watch(connection, settings, feed, clock, str(source), cycles=cycles, is_strict=strict, picture=picture)
+        _watch(
+            connection,
+            settings,
+            feed,
+            clock,
+            str(source),
+            until=until and until.date(),
+            cycles=cycles,
+            is_strict=strict,
+            picture=picture,
+        )
 
 
 def _monitored(source: Source | None, settings: Settings, *, is_named: bool) -> tuple[Source, Settings, str]:
@@ -304,7 +326,9 @@ def _monitored(source: Source | None, settings: Settings, *, is_named: bool) -> 
         return Source.INBOX, settings, f"abr: watching {path} and the inbox {folder}; abr load FILE adds data too"
     if source is Source.INBOX:
         if kind is True:
-            raise UsageError(f"{path} holds simulated data", "watch it with --source simulator, or name another --database")
+            raise UsageError(
+                f"{path} holds simulated data", "watch it with --source simulator, or name another --database"
+            )
         return source, settings, f"abr: inbox {settings_module.inbox_path(settings)}, database {path}"
     if kind is False:
         raise UsageError(f"{path} holds real data, and the simulator must not mix with it", "name another --database")
@@ -312,7 +336,11 @@ def _monitored(source: Source | None, settings: Settings, *, is_named: bool) -> 
         return Source.SIMULATOR, settings, f"abr: simulated data in {path}"
     settings = settings_module.on_database(settings, DEMO_DATABASE, "the demo")
     demo = settings_module.database_path(settings)
-    return Source.SIMULATOR, settings, f"abr: no data of your own yet, so this is a simulated firm in {demo}; see abr load --help"
+    return (
+        Source.SIMULATOR,
+        settings,
+        f"abr: no data of your own yet, so this is a simulated firm in {demo}; see abr load --help",
+    )
 
 
 def _simulated_clock(until: date, settings: Settings) -> Callable[[], datetime]:
@@ -339,9 +367,9 @@ def _simulator_feed(
         day = until or settings_module.today(settings, _now())
         _simulate(connection, seed=seed, until=day, size=data_simulator.FirmSize(), now=_now())
     told = json.loads(
-        _rows(connection, "select parameters from source.load where parameters is not null order by load_id limit 1")[0][
-            "parameters"
-        ]
+        _rows(connection, "select parameters from source.load where parameters is not null order by load_id limit 1")[
+            0
+        ]["parameters"]
     )
     size = data_simulator.FirmSize(told["logs"], told["contracts"], told["days"])
     cycle = 0
@@ -382,6 +410,10 @@ def _inbox_feed(connection: Connection, settings: Settings, *, has_created: bool
     if has_created and not folder.exists():
         folder.mkdir(parents=True)
     box = inbox.Inbox(folder)
+    with suppress(DataIntegrityError):  # the first cycle says it
+        if inbox.look_into(box):
+            # What lies there already is for the first cycle, provided nobody is still writing it.
+            sleep(min(settings.interval_seconds, _SETTLING_SECONDS))
 
     def feed(now: datetime) -> None:
         def load_one(path: Path) -> None:
@@ -400,6 +432,7 @@ def _watch(
     clock: Callable[[], datetime],
     source: str,
     *,
+    until: date | None,
     cycles: int | None,
     is_strict: bool,
     picture: Path | None,
@@ -417,14 +450,27 @@ def _watch(
 
     def tick() -> None:
         nonlocal shown
-        now = clock() if clock is reconciliation_engine.utc_now else _now()
-        feed(now)
+        now = _now()
+        as_of = until or settings_module.today(settings, now)
+        try:
+            with database.explained(settings_module.database_path(settings)):
+                feed(now)
+        except DataIntegrityError as error:
+            reconciliation_engine.record_halt(
+                connection,
+                as_of,
+                error,
+                settings=settings_module.result_settings(settings),
+                started_at=clock(),
+                clock=clock,
+            )
+            raise
         is_first = shown is None
         with _progress("reconciling") if is_first and not live else _silent() as tell:
             run = _run(
                 connection,
                 settings,
-                settings_module.today(settings, clock() if clock is not reconciliation_engine.utc_now else now),
+                as_of,
                 is_strict=is_strict,
                 clock=clock,
                 progress=tell,
@@ -439,7 +485,7 @@ def _watch(
     try:
         if live:
             live.start()
-        monitor.watch(
+        signals = monitor.watch(
             settings.interval_seconds,
             tick,
             interrupt=_interrupt(connection),
@@ -451,9 +497,14 @@ def _watch(
             live.stop()
             if shown:
                 _print(show.lines(shown, None))
+    if signals.interrupted:
+        _talk("abr: stopped; the cycle that was running is rolled back")
     if picture and shown:
         content = show.screen(shown, width=_PICTURE_WIDTH, height=_PICTURE_HEIGHT)
-        picture.write_text(show.svg(content, width=_PICTURE_WIDTH, title="abr monitor"), "utf-8")
+        try:
+            picture.write_text(show.svg(content, width=_PICTURE_WIDTH, title="abr monitor"), "utf-8")
+        except OSError as error:
+            raise UsageError(f"{picture} cannot be written: {error.strerror}", "name another file") from error
 
 
 _PICTURE_WIDTH = 120
@@ -515,7 +566,9 @@ def _snapshot(
             "select count(*) as n from report.contract_position where leakage_amount > 0 or overbilled_amount > 0",
         )[0]["n"],
         totals=totals,
-        overruns=_rows(connection, "select * from report.finding where class = 'fixed_price_overrun' order by contract_id"),
+        overruns=_rows(
+            connection, "select * from report.finding where class = 'fixed_price_overrun' order by contract_id"
+        ),
         quarantine_reasons={
             row["reason"]: row["row_count"]
             for row in _rows(
@@ -552,14 +605,17 @@ def run_command(
         day = as_of.date() if as_of else settings_module.today(settings, _now())
         with monitor.Signals(_interrupt(connection)) as signals, signals.working(), _progress("reconciling") as tell:
             run = _run(connection, settings, day, is_strict=strict, progress=tell)
-            row = _rows(connection, "select * from report.run_history where run_id = :run_id", run_id=run.run_id)[0]
-            if form is Format.JSON:
-                _write(show.json_text([row], one=True))
-            elif form is Format.CSV:
-                _write(show.csv_text([row], list(row)))
-            else:
-                _print(show.lines(_snapshot(connection, row, _decimals(connection), "", None), None))
-            flagged = _rows(connection, "select count(*) as n from report.contract_position where is_flagged")[0]["n"]
+        if signals.interrupted:
+            _talk("abr: stopped; the run is rolled back")
+            return 0
+        row = _rows(connection, "select * from report.run_history where run_id = :run_id", run_id=run.run_id)[0]
+        if form is Format.JSON:
+            _write(show.json_text([row], one=True))
+        elif form is Format.CSV:
+            _write(show.csv_text([row], list(row)))
+        else:
+            _print(show.lines(_snapshot(connection, row, _decimals(connection), "", None), None))
+        flagged = _rows(connection, "select count(*) as n from report.contract_position where is_flagged")[0]["n"]
     return FLAGGED_EXIT_CODE if exit_code and flagged else 0
 
 
@@ -573,21 +629,26 @@ def run_command(
 )
 def load_command(
     paths: Annotated[list[Path], typer.Argument(help="Files, or folders of them: csv, jsonl, parquet.")],
-    as_: Annotated[str, typer.Option("--as", help="auto, canonical, or a tool: " + ", ".join(f.name for f in formats.FORMATS) + ".")] = "auto",
+    as_: Annotated[
+        str,
+        typer.Option("--as", help="auto, canonical, or a tool: " + ", ".join(f.name for f in formats.FORMATS) + "."),
+    ] = "auto",
     source: Annotated[str | None, typer.Option(help="Name of the source.", show_default="the format's")] = None,
     complete: Annotated[
         bool, typer.Option("--complete", help="These data sets are whole: what they no longer hold is withdrawn.")
     ] = False,
     covers: Annotated[
         str | None,
-        typer.Option(help="Days the export is complete for, FROM..TO.", show_default="those from its first to its last"),
+        typer.Option(
+            help="Days the export is complete for, FROM..TO.", show_default="those from its first to its last"
+        ),
     ] = None,
     covers_person: Annotated[
         list[str] | None, typer.Option(help="The export is complete for this person only. Repeatable.")
     ] = None,
     database_url: DatabaseOption = None,
     form: FormatOption = Format.TABLE,
-) -> None:
+) -> int:
     """Load your own files; loading the same rows again changes nothing."""
     settings = _settings(database_url)
     span = _span(covers)
@@ -597,6 +658,7 @@ def load_command(
                 f"{settings_module.database_path(settings)} holds simulated data, and real data must not mix with it",
                 "name another database, such as --database abr.duckdb",
             )
+        loaded = None
         with monitor.Signals(_interrupt(connection)) as signals, signals.working(), _progress("reading") as tell:
             loaded = _load(
                 connection,
@@ -625,12 +687,16 @@ def load_command(
                 }
                 for count in loaded.counts
             ]
+    if signals.interrupted:
+        _talk(f"abr: stopped; {'nothing' if loaded is None else 'everything'} was loaded")
+        return 1
     _print_rows(rows, form, show.load_summary(rows), list(rows[0]) if rows else [])
     if loaded.withdrawn_of_others:
         _talk(
             f"abr: {loaded.withdrawn_of_others} entries of people who are not in this export were withdrawn, as it "
             "covers their days; if it is one person's export, load the others' again and this with --covers-person",
         )
+    return 0
 
 
 def _span(covers: str | None) -> tuple[tuple[date, date], ...]:
@@ -690,14 +756,19 @@ def _load(
 )
 def simulate_command(
     logs: Annotated[str, typer.Option(help="How many time logs; 1_000_000 and 1e6 are fine.")] = "5000",
-    contracts: Annotated[int | None, typer.Option(min=1, help="How many contracts.", show_default="40, or 1 per 500 logs")] = None,
+    contracts: Annotated[
+        int | None, typer.Option(min=1, help="How many contracts.", show_default="40, or 1 per 500 logs")
+    ] = None,
     days: Annotated[int, typer.Option(min=1, max=36500, help="How many days back.")] = 120,
     until: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day of work.", show_default="today")
     ] = None,
     seed: Annotated[int, typer.Option(help="Another number, another firm.")] = 1,
-    out: Annotated[Path | None, typer.Option(help="Write canonical CSV files to this folder instead of a database.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write canonical CSV files to this folder instead of a database.")
+    ] = None,
     database_url: DatabaseOption = None,
+    form: FormatOption = Format.TABLE,
 ) -> None:
     """Write a synthetic firm, by default to abr-demo.duckdb; the same seed and date give the same data."""
     settings = _settings(database_url)
@@ -714,9 +785,16 @@ def simulate_command(
         if _is_simulated(connection) is not None:
             raise UsageError(f"{path} holds data already", "name a new --database, or remove that one")
         loaded = _simulate(connection, seed=seed, until=day, size=size, now=_now())
-    rows = [{"data_set": count.dataset, **{name: getattr(count, name) for name in ("read", "new")}} for count in loaded.counts]
-    for row in rows:
-        _write(f"{row['data_set']:<14}{row['new']:>14,}")
+    rows = [
+        {"data_set": count.dataset, **{name: getattr(count, name) for name in ("read", "new")}}
+        for count in loaded.counts
+    ]
+    columns = [
+        show.Column("data_set", "Data set"),
+        show.Column("read", "Read", "count"),
+        show.Column("new", "New", "count"),
+    ]
+    _print_rows(rows, form, show.rows_table(rows, columns), [column.name for column in columns])
     _talk(f"abr: written to {path}; now: abr run --database {path}")
 
 
@@ -765,7 +843,8 @@ def _write_files(folder: Path, *, seed: int, until: date, size: data_simulator.F
 
 
 @app.command(
-    "report", epilog="Examples:  [bold]abr report[/]   [bold]abr report --all --currency EUR[/]   [bold]abr report --format csv > positions.csv[/]"
+    "report",
+    epilog="Examples:  [bold]abr report[/]   [bold]abr report --all --currency EUR[/]   [bold]abr report --format csv > positions.csv[/]",
 )
 def report_command(
     every: Annotated[bool, typer.Option("--all", help="Also contracts with nothing to do.")] = False,
@@ -789,13 +868,14 @@ def report_command(
             "select distinct contract_id, side, class from report.finding where side in ('leakage', 'overbilled', 'exposure')",
         )
         decimals = _decimals(connection)
+        columns = _columns(connection, "report.contract_position")
     rows = show.flagged_first(show.with_next_step(positions, findings))
     limit = len(rows) if every else _ROWS_SHOWN
     if form is Format.TABLE:
         shown = rows[:limit]
         _print(show.report(shown, decimals=decimals, findings=findings, total_count=total))
         return
-    _print_rows(rows, form, "", list(rows[0]) if rows else ["contract_id"])
+    _print_rows(rows, form, "", [*columns, "next_step"])
 
 
 @app.command(
@@ -806,7 +886,9 @@ def report_command(
 def findings_command(
     contract: Annotated[str | None, typer.Option(help="Only this contract.")] = None,
     class_: Annotated[str | None, typer.Option("--class", help="Only this class, such as unbilled.")] = None,
-    side: Annotated[str | None, typer.Option(help="leakage, overbilled, exposure, pending, noise or written_off.")] = None,
+    side: Annotated[
+        str | None, typer.Option(help="leakage, overbilled, exposure, pending, noise or written_off.")
+    ] = None,
     history: Annotated[bool, typer.Option("--history", help="Every version of every finding.")] = False,
     limit: LimitOption = _ROWS_SHOWN,
     database_url: DatabaseOption = None,
@@ -825,9 +907,13 @@ def findings_command(
             "and (:side is null or side = :side)"
         )
         bound = {"contract": contract, "class": class_, "side": side}
-        order = "finding_id, version" if history else (
-            "case side when 'leakage' then 1 when 'overbilled' then 2 when 'exposure' then 3 else 4 end, "
-            "amount desc nulls last, contract_id, about"
+        order = (
+            "finding_id, version"
+            if history
+            else (
+                "case side when 'leakage' then 1 when 'overbilled' then 2 when 'exposure' then 3 else 4 end, "
+                "amount desc nulls last, contract_id, about"
+            )
         )
         only = f"limit {limit}" if form is Format.TABLE else ""
         rows = _rows(connection, f"select * from {view} {where} order by {order} {only}", **bound)
@@ -854,7 +940,8 @@ def _require_choice(what: str, value: str, choices: Sequence[str]) -> None:
 
 
 @app.command(
-    "explain", epilog="Examples:  [bold]abr explain C-014[/]   [bold]abr explain 01J9ZK3T5QH8[/] (a time log or a finding)"
+    "explain",
+    epilog="Examples:  [bold]abr explain C-014[/]   [bold]abr explain 01J9ZK3T5QH8[/] (a time log or a finding)",
 )
 def explain_command(
     wanted_id: Annotated[str, typer.Argument(metavar="ID", help="A time log, a contract or a finding.")],
@@ -937,11 +1024,15 @@ def _print_decision(
     elif form is Format.CSV:
         _write(show.csv_text([row], list(row)))
     else:
-        amount = "" if decision.amount is None else (
-            f", {show.money(decision.amount, decision.currency, decimals)} {decision.currency}"
+        amount = (
+            ""
+            if decision.amount is None
+            else (f", {show.money(decision.amount, decision.currency, decimals)} {decision.currency}")
         )
         contract = f" of contract {decision.contract_id}" if decision.contract_id else ""
-        _write(show.safe(f"{what}: {decision.about}{contract}{amount}, by {decision.decided_by}: {decision.reason}", 2000))
+        _write(
+            show.safe(f"{what}: {decision.about}{contract}{amount}, by {decision.decided_by}: {decision.reason}", 2000)
+        )
 
 
 @quarantine_app.callback(
@@ -952,7 +1043,9 @@ def quarantine_command(
     context: typer.Context,
     reason: Annotated[str | None, typer.Option(help="Only rows with this reason.")] = None,
     data_set: Annotated[str | None, typer.Option(help="Only this data set, such as time_logs.")] = None,
-    history: Annotated[bool, typer.Option("--history", help="Every version of every row, also those that came back.")] = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="Every version of every row, also those that came back.")
+    ] = False,
     limit: LimitOption = _ROWS_SHOWN,
     database_url: DatabaseOption = None,
     form: FormatOption = Format.TABLE,
@@ -1062,7 +1155,12 @@ def status_command(database_url: DatabaseOption = None, form: FormatOption = For
                 )
             ),
         ]
-    _print_rows(rows, form, show.rows_table(rows, [show.Column("what", "What"), show.Column("value", "Value")]), ["what", "value"])
+    _print_rows(
+        rows,
+        form,
+        show.rows_table(rows, [show.Column("what", "What"), show.Column("value", "Value")]),
+        ["what", "value"],
+    )
 
 
 @database_app.command("compact", epilog="Example:  [bold]abr db compact[/]")
@@ -1079,5 +1177,3 @@ def compact_command(database_url: DatabaseOption = None) -> None:
         connection.connection.driver_connection.execute("force checkpoint")  # type: ignore[union-attr]
         after = path.stat().st_size if path else 0
     _write(f"{before:,} bytes before, {after:,} after")
-
-

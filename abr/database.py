@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import duckdb
 import sqlalchemy
 from alembic import command
 from alembic.config import Config
@@ -66,49 +67,82 @@ def connect(database_url: str, *, memory_limit: str | None = None, upgrade: bool
 
 
 def _open(engine: sqlalchemy.Engine, path: Path | None) -> Connection:
-    with explained(path):
-        if path is not None and path.exists():
-            if path.is_dir():
-                raise UsageError(f"{path} is a folder, not a database", "name a file")
-            if path.stat().st_size == 0:
-                # DuckDB takes an empty file for a new database; an emptied one must not pass for that.
-                raise DataIntegrityError(f"the database {path} is empty", "restore it from a backup, or remove the file")
-            with path.open("r+b"):
-                pass
-        return engine.connect()
+    is_new = path is not None and not path.exists()
+    try:
+        if path is not None and not is_new:
+            _require_usable_file(path)
+        with explained(path):
+            return engine.connect()
+    except OSError as error:
+        raise DataIntegrityError(
+            f"the database {path} cannot be opened for writing: {error.strerror}",
+            "check who owns it, its mode, and whether its disk may be written",
+        ) from error
+    except DataIntegrityError:
+        if path is not None and is_new and path.is_file() and path.stat().st_size == 0:
+            path.unlink()  # else the next try would take it for an emptied one
+        raise
+
+
+def _require_usable_file(path: Path) -> None:
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, not a database", "name a file")
+    if path.stat().st_size == 0:
+        # DuckDB takes an empty file for a new database; an emptied one must not pass for that.
+        raise DataIntegrityError(f"the database {path} is empty", "restore it from a backup, or remove the file")
+    with path.open("r+b"):
+        pass
 
 
 @contextmanager
 def explained(path: Path | None) -> Iterator[None]:
-    """Turn what DuckDB says of a database that cannot be used into ABR's errors."""
+    """Turn what DuckDB says of a database that cannot be used into ABR's errors.
+
+    An interruption, and what only a mistake of ours can cause, go on as they are.
+    """
     try:
         yield
-    except PermissionError as error:
-        raise DataIntegrityError(
-            f"the database {path} cannot be written: {error.strerror}", "check who owns it and its mode"
-        ) from error
-    except OSError as error:
-        raise DataIntegrityError(f"the database {path} cannot be opened: {error.strerror}", "check the disk") from error
-    except DBAPIError as error:
-        message = str(error.orig).split("\n", 1)[0]
-        if "lock" in message and "Conflicting" in message:
-            holder = re.search(r"PID (\d+)", message)
-            raise DatabaseBusy(
-                f"{path} is in use by {'process ' + holder[1] if holder else 'another process'}",
-                "close it, or wait until it is done",
-            ) from error
-        lowered = message.lower()
-        if "no space left" in lowered or "enospc" in lowered:
-            raise DataIntegrityError(f"no space left for the database {path}", "free some disk space") from error
-        if "interrupt" in lowered:
+    except (DBAPIError, duckdb.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        explanation = _explanation(cause, path)
+        if explanation is None:
             raise
-        if path is not None and ("not a valid duckdb database file" in lowered or "serializ" in lowered):
-            raise DataIntegrityError(
-                f"{path} is no DuckDB database, or a damaged one: {message}", "restore it from a backup"
-            ) from error
-        if isinstance(error.orig, Exception) and type(error.orig).__name__ in ("IOException", "SerializationException", "FatalException", "InternalException"):
-            raise DataIntegrityError(f"the database {path} cannot be used: {message}", "check the disk, or restore it from a backup") from error
-        raise
+        raise explanation from error
+
+
+def _explanation(cause: BaseException | None, path: Path | None) -> ABRError | None:
+    message = str(cause).split("\n", 1)[0]
+    lowered = message.lower()
+    if isinstance(cause, duckdb.InterruptException):
+        return None
+    if "conflicting lock" in lowered:
+        holder = re.search(r"PID (\d+)", message)
+        return DatabaseBusy(
+            f"{path} is in use by {'process ' + holder[1] if holder else 'another process'}",
+            "close it, or wait until it is done",
+        )
+    is_full = "no space left" in lowered or "enospc" in lowered
+    is_foreign = path is not None and ("not a valid duckdb database file" in lowered or "serializ" in lowered)
+    is_broken = isinstance(
+        cause, duckdb.IOException | duckdb.SerializationException | duckdb.FatalException | duckdb.InternalException
+    )
+    for applies, what, remedy in (
+        (is_full, f"no space left for the database {path}", "free some disk space"),
+        (
+            isinstance(cause, duckdb.OutOfMemoryException),
+            f"the memory does not suffice for the database {path}: {message}",
+            "close other programs, raise ABR_MEMORY_LIMIT, or free disk space beside the database",
+        ),
+        (is_foreign, f"{path} is no DuckDB database, or a damaged one: {message}", "restore it from a backup"),
+        (
+            is_broken,
+            f"the database {path} cannot be used: {message}",
+            "check the disk, or restore it from a backup",
+        ),
+    ):
+        if applies:
+            return DataIntegrityError(what, remedy)
+    return None
 
 
 def alembic_config(connection: Connection | None = None) -> Config:

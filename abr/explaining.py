@@ -231,9 +231,7 @@ def _terms(contract: Row, money: _Money, only: Collection[str] | None = None) ->
             f"at most {_clock(contract['cap_seconds'])}{_per(contract['cap_period'])}",
             _seconds(contract["cap_seconds"]),
         ),
-        "Money cap": Step(
-            "Money cap", f"at most{_per(contract['cap_period'])}", money.result(contract["cap_minor"])
-        ),
+        "Money cap": Step("Money cap", f"at most{_per(contract['cap_period'])}", money.result(contract["cap_minor"])),
         "Discount": Step("Discount", "off every price", f"{_discount(contract)} %"),
         "Grace": Step("Grace", _grace(contract), _days(contract["grace_days"])),
         "Threshold": Step("Threshold", "leakage above it is flagged", money.amount(contract["threshold_amount"])),
@@ -770,9 +768,7 @@ def _classes(findings: Sequence[Row], money: _Money) -> list[Step]:
 
 def _identity(findings: Sequence[Row], position: Row, money: _Money) -> list[Step]:
     owed, billed = position["expected_amount"], position["billed_amount"]
-    over = [
-        sum((row["amount"] for row in findings if row["class"] == name), Decimal(0)) for name in _OVERBILLED
-    ]
+    over = [sum((row["amount"] for row in findings if row["class"] == name), Decimal(0)) for name in _OVERBILLED]
     sides = [position[f"{side}_amount"] for side in ("leakage", "written_off", "pending", "noise")]
     words = "leakage + written off + pending + noise - (double_billed + hours_over + rate_over)"
     formula = _sum(sides, money.number)

@@ -6,7 +6,7 @@ A file still being written is left alone: it is taken once it has not changed be
 from __future__ import annotations
 
 import contextlib
-import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,16 +30,10 @@ def take(inbox: Inbox, load: Callable[[Path], object]) -> list[tuple[Path, ABREr
     A file `load` raises an ABRError for is moved to rejected/, with the message in <name>.error.txt. Files of one name
     do not replace one another. Raises DataIntegrityError where the folder is missing or cannot be read.
     """
-    try:
-        found = sorted(path for path in inbox.folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
-        looks = {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
-    except OSError as error:
-        raise DataIntegrityError(
-            f"the inbox {inbox.folder} cannot be read: {error.strerror}",
-            f"create it (mkdir -p {inbox.folder}) or check who may read it, then start the monitor again",
-        ) from error
-    settled = [path for path in found if inbox.seen.get(path) == looks[path]]
-    inbox.seen = {path: look for path, look in looks.items() if path not in settled}
+    before = inbox.seen
+    settled = [path for path, look in sorted(look_into(inbox).items()) if before.get(path) == look]
+    for path in settled:
+        del inbox.seen[path]
     taken: list[tuple[Path, ABRError | None]] = []
     for path in settled:
         try:
@@ -54,6 +48,24 @@ def take(inbox: Inbox, load: Callable[[Path], object]) -> list[tuple[Path, ABREr
     return taken
 
 
+def look_into(inbox: Inbox) -> dict[Path, tuple[int, int]]:
+    """Note what the files that could be taken look like now, and return that. Hidden files are half-made copies."""
+    try:
+        found = [path for path in inbox.folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.name[0] != "."]
+    except OSError as error:
+        raise DataIntegrityError(
+            f"the inbox {inbox.folder} cannot be read: {error.strerror}",
+            f"it must be a folder that ABR may read (mkdir -p {inbox.folder}); then start the monitor again",
+        ) from error
+    inbox.seen = {}
+    for path in found:
+        with contextlib.suppress(OSError):  # taken away meanwhile
+            look = path.stat()
+            if stat.S_ISREG(look.st_mode):
+                inbox.seen[path] = (look.st_size, look.st_mtime_ns)
+    return dict(inbox.seen)
+
+
 def _move(path: Path, folder: Path) -> Path:
     """Move a file into a folder under its own name, or the next free one; return where it is now."""
     try:
@@ -64,7 +76,7 @@ def _move(path: Path, folder: Path) -> Path:
             number += 1
             target = folder / f"{path.stem}-{number}{path.suffix}"
         with contextlib.suppress(FileNotFoundError):
-            os.replace(path, target)
+            path.replace(target)
     except OSError as error:
         raise DataIntegrityError(
             f"{path} cannot be moved to {folder}: {error.strerror}", "check who may write there"

@@ -151,7 +151,8 @@ def load(
 ) -> Loaded:
     """Store what `incoming` (data set -> table or view of cells as text) says about `source`; the caller commits.
 
-    `is_complete`: rows of these data sets that the load lacks are withdrawn. `covers`: time logs of those days, first and last included, are.
+    `is_complete`: rows of these data sets that the load lacks are withdrawn. `covers`: time logs of those days are,
+    first and last day included.
     `persons`: only theirs. Ids of formats other than canonical are stored as `<source>:<id>`.
     Raises DataIntegrityError where a data set that had rows comes empty although it is declared complete.
     """
@@ -229,15 +230,14 @@ def _load_dataset(
     run("drop table if exists temp.known_row")
     run("drop table if exists temp.ended_row")
     run("create temp table ended_row (row_id bigint, ended_by varchar)")
-    known_count = superseding = others = 0
+    superseding = others = 0
     if had_rows:
         run(
             f"create temp table known_row as select row_id, digest from {table} "
             f"where ended_load_id is null and {this_source} and digest in (select digest from temp.read_row)",
         )
-        known_count = run("select count(distinct digest) from temp.known_row").scalar_one()
         run(
-            "create temp table read_key as select distinct key, false as is_known from temp.read_row where key is not null"
+            "create temp table read_key as select distinct key from temp.read_row where key is not null"
         )
         run(
             f"insert into temp.ended_row select row_id, 'superseded' from {table} where ended_load_id is null "
@@ -393,7 +393,6 @@ def _reading(dataset: str, relation: str, prefix: str) -> str:
     if dataset in ("time_logs", "invoice_lines"):
         # Large data sets keep their cells as given only where reading them lost something.
         raw = f"case when odd_cells is not null then {raw} end"
-    content = ", ".join(f'coalesce("{name}"::varchar, chr(30))' for name in (*names, "odd_cells"))
     return (
         f"with trimmed as (select {', '.join(trimmed)} from {relation}), "
         f"typed as (select {', '.join(typed)}, {odd_cells} as odd_cells, "
@@ -411,9 +410,11 @@ def _value(kind: str, cell: str) -> str:
     match name:
         case "date":
             # A date that prints as it was written is one: no 2026-2-3, no infinity, no year 0.
-            return f"case when length({cell}) = 10 and try_cast({cell} as date)::varchar = {cell} then try_cast({cell} as date) end"
+            day = f"try_cast({cell} as date)"
+            return f"case when length({cell}) = 10 and {day}::varchar = {cell} then {day} end"
         case "boolean":
-            return f"case when lower({cell}) in ('true', 'yes', '1') then true when lower({cell}) in ('false', 'no', '0') then false end"
+            word = f"lower({cell})"
+            return f"case when {word} in ('true', 'yes', '1') then true when {word} in ('false', 'no', '0') then false end"
         case "timestamp":
             return _timestamp(cell)
         case "whole":
@@ -456,8 +457,8 @@ def _seconds() -> str:
 def _seconds_of(cell: str) -> str:
     if cell == "duration":
         return (
-            f"case when regexp_full_match(duration, '{_DURATION}') then try_cast(regexp_extract(duration, '^([0-9]{{1,12}}):', 1) "
-            "as bigint) * 3600 + regexp_extract(duration, ':([0-9]{2})', 1)::bigint * 60 "
+            f"case when regexp_full_match(duration, '{_DURATION}') "
+            "then try_cast(regexp_extract(duration, '^([0-9]{1,12}):', 1) as bigint) * 3600 + regexp_extract(duration, ':([0-9]{2})', 1)::bigint * 60 "
             "+ coalesce(try_cast(regexp_extract(duration, ':[0-9]{2}:([0-9]{2})', 1) as bigint), 0) end"
         )
     factor = {"seconds": 1, "minutes": 60, "hours": 3600}[cell]

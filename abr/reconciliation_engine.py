@@ -102,12 +102,46 @@ def run_once(
     except UsageError:
         raise
     except ABRError as error:
-        try:
-            _record_halt(connection, as_of, settings, error, started_at=started_at, clock=clock)
-        except DBAPIError as second:
-            # A full or broken disk: the halt itself is what people must see.
-            error.add_note(f"the halted run could not be recorded: {second.orig}")
+        record_halt(connection, as_of, error, settings=settings, started_at=started_at, clock=clock)
         raise
+
+
+def record_halt(
+    connection: Connection,
+    as_of: date,
+    error: ABRError,
+    *,
+    settings: Mapping[str, str],
+    started_at: datetime,
+    clock: Callable[[], datetime] = utc_now,
+) -> None:
+    """Record a run that an error ended, also one of the source before the run began; the caller raises the error.
+
+    Where the database does not accept it (a full or broken disk) the error gets a note instead.
+    """
+    finished_at = clock()
+    blank = dict.fromkeys((*_LOG_COUNTS, *_FINDING_COUNTS, "rules_digest"))
+    try:
+        connection.rollback()
+        with connection.begin():
+            run_id = connection.exec_driver_sql("select coalesce(max(run_id), 0) + 1 from audit.run").scalar_one()
+            _insert_run(
+                connection,
+                Run(
+                    run_id=run_id,
+                    as_of=as_of,
+                    started_at=started_at,
+                    finished_at=finished_at,
+                    status="halted",
+                    error=error.message,
+                    duration_ms=_milliseconds(started_at, finished_at),
+                    settings=json.dumps(dict(sorted(settings.items()))),
+                    **blank,  # type: ignore[arg-type]
+                ),
+            )
+    except DBAPIError as second:
+        # The halt itself is what people must see.
+        error.add_note(f"the halted run could not be recorded: {second.orig}")
 
 
 def _reconcile(
@@ -130,9 +164,12 @@ def _reconcile(
     _require_feed(connection)
     rules_digest = views.digest(connection)
     settings_json = json.dumps(dict(sorted(settings.items())))
-    before = last and connection.exec_driver_sql(
-        f"select rules_digest, settings from audit.run where run_id = {last.run_id}",
-    ).one()
+    before = (
+        last
+        and connection.exec_driver_sql(
+            f"select rules_digest, settings from audit.run where run_id = {last.run_id}",
+        ).one()
+    )
     is_same = before is not None and before.rules_digest == rules_digest and before.settings == settings_json
     set_inputs(connection, as_of, thresholds)
     is_incremental = is_same and last is not None
@@ -183,7 +220,10 @@ def set_inputs(connection: Connection, as_of: date, thresholds: Thresholds) -> N
 
 def _require_feed(connection: Connection) -> None:
     for dataset in ("contracts", "time_logs"):
-        if connection.exec_driver_sql(f"select 1 from source.{dataset} where ended_load_id is null limit 1").first() is None:
+        if (
+            connection.exec_driver_sql(f"select 1 from source.{dataset} where ended_load_id is null limit 1").first()
+            is None
+        ):
             raise DataIntegrityError(
                 f"failed feed: there are no {dataset.replace('_', ' ')} at all",
                 f"load some first: abr load {dataset}.csv",
@@ -198,7 +238,9 @@ def scope_to_everything(connection: Connection) -> None:
         "project": ("projects", "time_logs"),
         "invoice": ("invoices", "invoice_lines"),
     }.items():
-        selects = [f"select coalesce({kind}_id, '') from source.{table} where ended_load_id is null" for table in tables]
+        selects = [
+            f"select coalesce({kind}_id, '') from source.{table} where ended_load_id is null" for table in tables
+        ]
         if kind == "contract":
             selects += [f"select contract_id from audit.{name}_open" for name in ("finding", "position")]
         if kind == "project":
@@ -300,8 +342,8 @@ def fill_work_tables(
             if name == until:
                 break
         return
-    # A plan outlives the rows it was made for, so it may not rest on their statistics: DuckDB 1.5 packs sort keys by the
-    # smallest and greatest value at planning time, and returns garbage for others.
+    # A plan outlives the rows it was made for, so it may not rest on their statistics: DuckDB 1.5 packs sort keys by
+    # the smallest and greatest value at planning time, and returns garbage for others.
     run("set disabled_optimizers = 'compressed_materialization,statistics_propagation'")
     try:
         names: Sequence[str] | None = connection.info.get("abr_prepared")
@@ -350,7 +392,7 @@ def _require_compliance(connection: Connection) -> None:
 
 
 def _write_changes(connection: Connection, run_id: int) -> dict[str, int]:
-    """Add a version for every finding, position and row set aside that changed, and bring the open tables up to date."""
+    """Add a version for every finding, position and row set aside that changed, and renew the open tables."""
     run = connection.exec_driver_sql
     run(
         f"insert into audit.finding by name select * exclude (change, opened_run_id), {run_id} as run_id, "
@@ -582,11 +624,14 @@ def _recomputed_differently(connection: Connection) -> list[Difference]:
     scope_to_everything(connection)
     fill_work_tables(connection)
     settled = "not in (select contract_id from temp.pending_contract)"
-    found = [Difference("control total", f"{row.what} {row.id}", row.detail) for row in run(
-        "select what, id, detail from reconcile.broken_total order by all").fetchall()]
+    found = [
+        Difference("control total", f"{row.what} {row.id}", row.detail)
+        for row in run("select what, id, detail from reconcile.broken_total order by all").fetchall()
+    ]
     changed = run(
         f"""
-        select 'finding' as what, finding_id as id, concat(contract_id, ' ', class, ' ', about, ' ', amount, ' ', change)
+        select 'finding' as what, finding_id as id,
+            concat(contract_id, ' ', class, ' ', about, ' ', amount, ' ', change)
         from temp.finding_change where contract_id {settled}
         union all
         select 'position', contract_id, change from temp.position_change where contract_id {settled}
@@ -601,7 +646,8 @@ def _recomputed_differently(connection: Connection) -> list[Difference]:
         union all
         select 'log count', coalesce(log_count.project_id, log_count_open.project_id), 'stored count differs'
         from temp.log_count full join audit.log_count_open using (project_id)
-        where coalesce(log_count.project_id, log_count_open.project_id) not in (select project_id from temp.pending_project)
+        where coalesce(log_count.project_id, log_count_open.project_id)
+            not in (select project_id from temp.pending_project)
         and (log_count.logs_received, log_count.logs_eligible, log_count.logs_quarantined, log_count.logs_excluded,
             log_count.logs_out_of_term) is distinct from (log_count_open.logs_received, log_count_open.logs_eligible,
             log_count_open.logs_quarantined, log_count_open.logs_excluded, log_count_open.logs_out_of_term)
@@ -611,7 +657,11 @@ def _recomputed_differently(connection: Connection) -> list[Difference]:
     wording = {"opened": "is missing", "changed": "differs", "written": "differs", "closed": "should not be there"}
     for what, changed_id, detail in changed:
         head, _, change = detail.rpartition(" ")
-        found.append(Difference(what, changed_id, f"{head} {wording.get(change, change)}".strip() if change in wording else detail))
+        found.append(
+            Difference(
+                what, changed_id, f"{head} {wording.get(change, change)}".strip() if change in wording else detail
+            )
+        )
     return found
 
 
@@ -679,7 +729,9 @@ def explain(connection: Connection, wanted_id: str, *, thresholds: Thresholds, t
         set_inputs(connection, last.as_of if last else today, thresholds)
         finding = _first(connection, "select * from audit.finding_open where finding_id = :id", wanted_id)
         log_id = finding["time_log_id"] if finding else wanted_id
-        logs = _all(connection, "select * from source.time_logs where ended_load_id is null and time_log_id = :id", log_id)
+        logs = _all(
+            connection, "select * from source.time_logs where ended_load_id is null and time_log_id = :id", log_id
+        )
         _clear_scope(connection)
         if logs:
             # Another contract may bill this log as well: its lines and what was found about them belong to the answer.
@@ -696,7 +748,9 @@ def explain(connection: Connection, wanted_id: str, *, thresholds: Thresholds, t
         else:
             contract_id = finding["contract_id"] if finding else wanted_id
             known = _first(
-                connection, "select 1 from source.contracts where ended_load_id is null and contract_id = :id", contract_id
+                connection,
+                "select 1 from source.contracts where ended_load_id is null and contract_id = :id",
+                contract_id,
             )
             if known is None:
                 raise UsageError(
@@ -853,36 +907,6 @@ def _insert_run(connection: Connection, run: Run) -> None:
         ),
         {name: getattr(run, name) for name in _RUN_COLUMNS},
     )
-
-
-def _record_halt(
-    connection: Connection,
-    as_of: date,
-    settings: Mapping[str, str],
-    error: ABRError,
-    *,
-    started_at: datetime,
-    clock: Callable[[], datetime],
-) -> None:
-    """Write the halted run down, where the database still accepts it."""
-    finished_at = clock()
-    with connection.begin():
-        run_id = connection.exec_driver_sql("select coalesce(max(run_id), 0) + 1 from audit.run").scalar_one()
-        blank = dict.fromkeys((*_LOG_COUNTS, *_FINDING_COUNTS, "rules_digest"))
-        _insert_run(
-            connection,
-            Run(
-                run_id=run_id,
-                as_of=as_of,
-                started_at=started_at,
-                finished_at=finished_at,
-                status="halted",
-                error=error.message,
-                duration_ms=_milliseconds(started_at, finished_at),
-                settings=json.dumps(dict(sorted(settings.items()))),
-                **blank,  # type: ignore[arg-type]
-            ),
-        )
 
 
 def _milliseconds(start: datetime, end: datetime) -> int:

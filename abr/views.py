@@ -125,14 +125,16 @@ def canonical(sql: str) -> str:
         re.sub(r"EXCLUDE \(([^()]*)\)", lambda names: f"EXCLUDE ({', '.join(sorted(names[1].split(', ')))})", part)
         for part in parts[::2]
     ]
-    tokens = [token for place, part in enumerate(parts) for token in ([part] if place % 2 else re.split(r"([()])", part))]
+    tokens = [
+        token for place, part in enumerate(parts) for token in ([part] if place % 2 else re.split(r"([()])", part))
+    ]
     open_at: list[int] = []
-    for place, token in enumerate(tokens):
-        if token == "(":
+    for place, word in enumerate(tokens):
+        if word == "(":
             open_at.append(place)
-        elif token == ")" and open_at:
+        elif word == ")" and open_at:
             start = open_at.pop()
-            inside = next((word for word in tokens[start + 1 : place] if word.strip() and word != "("), "")
+            inside = next((part for part in tokens[start + 1 : place] if part.strip() and part != "("), "")
             if inside.lstrip().startswith("SELECT"):
                 tokens[start] = tokens[place] = ""
     return "".join(token if token.startswith("'") else "".join(token.split()) for token in tokens)

@@ -40,7 +40,7 @@ def replace_views(operations, operation):
         connection.exec_driver_sql(statement)
 
 
-def freeze_changed_views(migration_context, revision, directives):
+def freeze_changed_views(_migration_context, _revision, _directives):
     """Write the old and new text of every changed view into the new migration."""
     old = views.frozen(ScriptDirectory.from_config(context.config))
     new = views.load()

@@ -46,8 +46,10 @@ def receive(
     incoming = {}
     for dataset, rows in sources.items():
         cells = loading.cells_of(dataset)
-        arrow = pa.table({cell: pa.array([row.get(cell) for row in rows], pa.string()) for cell in cells})
-        raw.execute(f"create or replace temp table given_{dataset} as select * from arrow")
+        table = pa.table({cell: pa.array([row.get(cell) for row in rows], pa.string()) for cell in cells})
+        raw.register("cells_as_given", table)
+        raw.execute(f"create or replace temp table given_{dataset} as select * from cells_as_given")
+        raw.unregister("cells_as_given")
         incoming[dataset] = f"given_{dataset}"
     with connection.begin():
         return loading.load(connection, incoming, source=source, is_complete=is_complete, now=NOW)
@@ -92,7 +94,9 @@ def answers(connection: Connection) -> dict[str, object]:
         }
         for row in rows(connection, "select * from report.finding")
     }
-    quarantine = {tuple(row.values()) for row in rows(connection, "select entity, key, reason from report.quarantine_reason")}
+    quarantine = {
+        tuple(row.values()) for row in rows(connection, "select entity, key, reason from report.quarantine_reason")
+    }
     return {
         "counts": {name: last[f"logs_{name}"] for name in names},
         "positions": positions,
@@ -123,7 +127,11 @@ def differences(got: Mapping[str, object], want: Mapping[str, object]) -> list[s
         for key in sorted(left.keys() | right.keys(), key=str):
             a, b = left.get(key), right.get(key)
             if isinstance(a, dict) and isinstance(b, dict):
-                lines += [f"{part} {key} {name}: views {a[name]}, model {b.get(name)}" for name in a if name in b and not _same(a[name], b[name])]
+                lines += [
+                    f"{part} {key} {name}: views {a[name]}, model {b.get(name)}"
+                    for name in a
+                    if name in b and not _same(a[name], b[name])
+                ]
             elif a != b:
                 lines.append(f"{part} {key}: views {a}, model {b}")
     return lines

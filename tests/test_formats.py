@@ -583,7 +583,7 @@ def test_wherever_a_file_is_cut_no_row_is_lost_in_silence(
             except DataIntegrityError:
                 continue
             found = connection.execute("select time_log_id, task, note from incoming_time_logs").fetchall()
-            # Only a cut between rows, or in the last cell where a doubled quote looks like its end, leaves a whole file.
+            # Only a cut between rows, or in a last cell right where a doubled quote looks like its end, goes unseen.
             kept = [tuple(cell or "" for cell in row) for row in found]
             assert kept[:-1] == rows[: len(kept)][:-1]
             assert not kept or (

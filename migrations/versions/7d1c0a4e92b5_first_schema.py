@@ -487,8 +487,8 @@ select null::date as as_of
 where false
 """,
     "work.currency": """\
--- One row per currency of ISO 4217 (currency) with its minor unit: decimals, how many minor units make one (minor_factor),
--- one minor unit as an amount (minor_unit), and how many ten-thousandths that is (minor_step).
+-- One row per currency of ISO 4217 (currency) with its minor unit: decimals, how many minor units make one
+-- (minor_factor), one minor unit as an amount (minor_unit), and how many ten-thousandths that is (minor_step).
 -- Codes without a minor unit (gold, testing) are left out: nobody bills in them. Codes withdrawn since 2023 (ANG, BGN,
 -- HRK) stay in, because contracts and invoices of those years name them.
 with
@@ -507,16 +507,17 @@ codes as (
     select
         unnest(
             [
-                'AED', 'AFN', 'ALL', 'AMD', 'ANG', 'AOA', 'ARS', 'AUD', 'AWG', 'AZN', 'BAM', 'BBD', 'BDT', 'BGN', 'BMD', 'BND',
-                'BOB', 'BOV', 'BRL', 'BSD', 'BTN', 'BWP', 'BYN', 'BZD', 'CAD', 'CDF', 'CHE', 'CHF', 'CHW', 'CNY',
-                'COP', 'COU', 'CRC', 'CUP', 'CVE', 'CZK', 'DKK', 'DOP', 'DZD', 'EGP', 'ERN', 'ETB', 'EUR', 'FJD',
-                'FKP', 'GBP', 'GEL', 'GHS', 'GIP', 'GMD', 'GTQ', 'GYD', 'HKD', 'HNL', 'HRK', 'HTG', 'HUF', 'IDR', 'ILS',
-                'INR', 'IRR', 'JMD', 'KES', 'KGS', 'KHR', 'KPW', 'KYD', 'KZT', 'LAK', 'LBP', 'LKR', 'LRD', 'LSL',
-                'MAD', 'MDL', 'MGA', 'MKD', 'MMK', 'MNT', 'MOP', 'MRU', 'MUR', 'MVR', 'MWK', 'MXN', 'MXV', 'MYR',
-                'MZN', 'NAD', 'NGN', 'NIO', 'NOK', 'NPR', 'NZD', 'PAB', 'PEN', 'PGK', 'PHP', 'PKR', 'PLN', 'QAR',
-                'RON', 'RSD', 'RUB', 'SAR', 'SBD', 'SCR', 'SDG', 'SEK', 'SGD', 'SHP', 'SLE', 'SOS', 'SRD', 'SSP',
-                'STN', 'SVC', 'SYP', 'SZL', 'THB', 'TJS', 'TMT', 'TOP', 'TRY', 'TTD', 'TWD', 'TZS', 'UAH', 'USD',
-                'USN', 'UYU', 'UZS', 'VED', 'VES', 'WST', 'XAD', 'XCD', 'XCG', 'YER', 'ZAR', 'ZMW', 'ZWG'
+                'AED', 'AFN', 'ALL', 'AMD', 'ANG', 'AOA', 'ARS', 'AUD', 'AWG', 'AZN', 'BAM', 'BBD', 'BDT', 'BGN',
+                'BMD', 'BND', 'BOB', 'BOV', 'BRL', 'BSD', 'BTN', 'BWP', 'BYN', 'BZD', 'CAD', 'CDF', 'CHE', 'CHF',
+                'CHW', 'CNY', 'COP', 'COU', 'CRC', 'CUP', 'CVE', 'CZK', 'DKK', 'DOP', 'DZD', 'EGP', 'ERN', 'ETB',
+                'EUR', 'FJD', 'FKP', 'GBP', 'GEL', 'GHS', 'GIP', 'GMD', 'GTQ', 'GYD', 'HKD', 'HNL', 'HRK', 'HTG',
+                'HUF', 'IDR', 'ILS', 'INR', 'IRR', 'JMD', 'KES', 'KGS', 'KHR', 'KPW', 'KYD', 'KZT', 'LAK', 'LBP',
+                'LKR', 'LRD', 'LSL', 'MAD', 'MDL', 'MGA', 'MKD', 'MMK', 'MNT', 'MOP', 'MRU', 'MUR', 'MVR', 'MWK',
+                'MXN', 'MXV', 'MYR', 'MZN', 'NAD', 'NGN', 'NIO', 'NOK', 'NPR', 'NZD', 'PAB', 'PEN', 'PGK', 'PHP',
+                'PKR', 'PLN', 'QAR', 'RON', 'RSD', 'RUB', 'SAR', 'SBD', 'SCR', 'SDG', 'SEK', 'SGD', 'SHP', 'SLE',
+                'SOS', 'SRD', 'SSP', 'STN', 'SVC', 'SYP', 'SZL', 'THB', 'TJS', 'TMT', 'TOP', 'TRY', 'TTD', 'TWD',
+                'TZS', 'UAH', 'USD', 'USN', 'UYU', 'UZS', 'VED', 'VES', 'WST', 'XAD', 'XCD', 'XCG', 'YER', 'ZAR',
+                'ZMW', 'ZWG'
             ]
         ) as currency,
         2 as decimals
@@ -1445,39 +1446,73 @@ with
 
 cells as (
 
-    select 'contracts' as dataset, row_id, odd_cells, 'contract_id' as cell from temp.contract_row where contract_id is null
+    select 'contracts' as dataset, row_id, odd_cells, 'contract_id' as cell
+    from temp.contract_row
+    where contract_id is null
     union all by name
-    select 'contracts' as dataset, row_id, odd_cells, 'client' as cell from temp.contract_row where client is null
+    select 'contracts' as dataset, row_id, odd_cells, 'client' as cell
+    from temp.contract_row
+    where client is null
     union all by name
-    select 'contracts' as dataset, row_id, odd_cells, 'currency' as cell from temp.contract_row where currency is null
+    select 'contracts' as dataset, row_id, odd_cells, 'currency' as cell
+    from temp.contract_row
+    where currency is null
     union all by name
-    select 'contracts' as dataset, row_id, odd_cells, 'starts_on' as cell from temp.contract_row where starts_on is null
+    select 'contracts' as dataset, row_id, odd_cells, 'starts_on' as cell
+    from temp.contract_row
+    where starts_on is null
     union all by name
-    select 'projects' as dataset, row_id, odd_cells, 'project_id' as cell from temp.project_row where project_id is null
+    select 'projects' as dataset, row_id, odd_cells, 'project_id' as cell
+    from temp.project_row
+    where project_id is null
     union all by name
-    select 'projects' as dataset, row_id, odd_cells, 'contract_id' as cell from temp.project_row where contract_id is null
+    select 'projects' as dataset, row_id, odd_cells, 'contract_id' as cell
+    from temp.project_row
+    where contract_id is null
     union all by name
-    select 'rates' as dataset, row_id, odd_cells, 'contract_id' as cell from temp.rate_row where contract_id is null
+    select 'rates' as dataset, row_id, odd_cells, 'contract_id' as cell
+    from temp.rate_row
+    where contract_id is null
     union all by name
-    select 'rates' as dataset, row_id, odd_cells, 'hourly_rate' as cell from temp.rate_row where hourly_rate is null
+    select 'rates' as dataset, row_id, odd_cells, 'hourly_rate' as cell
+    from temp.rate_row
+    where hourly_rate is null
     union all by name
-    select 'rates' as dataset, row_id, odd_cells, 'valid_from' as cell from temp.rate_row where valid_from is null
+    select 'rates' as dataset, row_id, odd_cells, 'valid_from' as cell
+    from temp.rate_row
+    where valid_from is null
     union all by name
-    select 'time_logs' as dataset, row_id, odd_cells, 'time_log_id' as cell from temp.log_row where time_log_id is null
+    select 'time_logs' as dataset, row_id, odd_cells, 'time_log_id' as cell
+    from temp.log_row
+    where time_log_id is null
     union all by name
-    select 'invoices' as dataset, row_id, odd_cells, 'invoice_id' as cell from temp.invoice_row where invoice_id is null
+    select 'invoices' as dataset, row_id, odd_cells, 'invoice_id' as cell
+    from temp.invoice_row
+    where invoice_id is null
     union all by name
-    select 'invoices' as dataset, row_id, odd_cells, 'contract_id' as cell from temp.invoice_row where contract_id is null
+    select 'invoices' as dataset, row_id, odd_cells, 'contract_id' as cell
+    from temp.invoice_row
+    where contract_id is null
     union all by name
-    select 'invoices' as dataset, row_id, odd_cells, 'currency' as cell from temp.invoice_row where currency is null
+    select 'invoices' as dataset, row_id, odd_cells, 'currency' as cell
+    from temp.invoice_row
+    where currency is null
     union all by name
-    select 'invoices' as dataset, row_id, odd_cells, 'status' as cell from temp.invoice_row where status is null
+    select 'invoices' as dataset, row_id, odd_cells, 'status' as cell
+    from temp.invoice_row
+    where status is null
     union all by name
-    select 'invoice_lines' as dataset, row_id, odd_cells, 'invoice_id' as cell from temp.line_row where invoice_id is null
+    select 'invoice_lines' as dataset, row_id, odd_cells, 'invoice_id' as cell
+    from temp.line_row
+    where invoice_id is null
     union all by name
-    select 'invoice_lines' as dataset, row_id, odd_cells, 'line_no' as cell from temp.line_row where line_no is null
+    select 'invoice_lines' as dataset, row_id, odd_cells, 'line_no' as cell
+    from temp.line_row
+    where line_no is null
     union all by name
-    select 'invoice_lines' as dataset, row_id, odd_cells, 'net_amount' as cell from temp.line_row where net_amount is null
+    select 'invoice_lines' as dataset, row_id, odd_cells, 'net_amount' as cell
+    from temp.line_row
+    where net_amount is null
 
 )
 
@@ -2058,7 +2093,7 @@ select
     matched.is_approved,
     coalesce(project.is_billable, true) as is_project_billable,
     matched.is_trusted
-    and matched.match is not distinct from 'in_force'
+    and coalesce(matched.match = 'in_force', false)
     and matched.is_billable
     and matched.is_approved
     and coalesce(project.is_billable, true) as is_chargeable
@@ -2588,8 +2623,10 @@ select
     candidates.time_log_id,
     candidates.class,
     candidates.seconds,
-    ((2 * candidates.seconds::hugeint * candidates.hourly_rate_scaled * contract.minor_factor + 36000000) // 72000000)::bigint
-        as amount_minor
+    (
+        (2 * candidates.seconds::hugeint * candidates.hourly_rate_scaled * contract.minor_factor + 36000000)
+        // 72000000
+    )::bigint as amount_minor
 from candidates
 inner join temp.contract using (contract_id)
 """,
@@ -2905,7 +2942,8 @@ from temp.estimate
 where class = 'unapproved'
 """,
     "pricing.prepaid": """\
--- One row per eligible time log (row_id): what of it the contract's prepaid time has already paid, regular seconds first.
+-- One row per eligible time log (row_id): what of it the contract's prepaid time has already paid, regular seconds
+-- first.
 with
 
 logs as materialized (
@@ -3334,7 +3372,7 @@ from used
 from billing.pooled_log
 """,
     "billing.unmatched": """\
--- One row per sum billed for no eligible log (contract_id, about): direct lines by log id, and what a pool has left over.
+-- One row per sum billed for no eligible log (contract_id, about): direct lines by log id, and what a pool has left.
 with
 
 pooled as (
@@ -3352,7 +3390,8 @@ select
     contract_id,
     'log:' || time_log_id as about,
     billed_minor as amount_minor,
-    billed_seconds as seconds
+    billed_seconds as seconds,
+    null::varchar as invoice_ids
 from temp.direct
 where row_id is null and billed_minor != 0
 union all by name
@@ -3569,7 +3608,7 @@ select
     gap.gap_minor as amount_minor,
     gap.expected_minor,
     gap.billed_minor,
-    gap.due_on as due_on
+    gap.due_on
 from temp.gap
 where gap.gap = 'not_due'
 """,
@@ -3679,7 +3718,7 @@ select
     gap.gap_minor as amount_minor,
     gap.expected_minor,
     gap.billed_minor,
-    unbilled_log.invoice_ids as invoice_ids,
+    unbilled_log.invoice_ids,
     null::date as due_on
 from temp.gap
 inner join temp.unbilled_log using (row_id)
@@ -3696,7 +3735,7 @@ select
     gap.gap_minor as amount_minor,
     gap.expected_minor,
     gap.billed_minor,
-    unbilled_log.invoice_ids as invoice_ids,
+    unbilled_log.invoice_ids,
     null::date as due_on
 from temp.gap
 inner join temp.unbilled_log using (row_id)
@@ -3713,7 +3752,7 @@ select
     gap.gap_minor as amount_minor,
     gap.expected_minor,
     gap.billed_minor,
-    unbilled_log.invoice_ids as invoice_ids,
+    unbilled_log.invoice_ids,
     null::date as due_on
 from temp.gap
 inner join temp.unbilled_log using (row_id)

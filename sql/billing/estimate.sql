@@ -47,7 +47,9 @@ select
     candidates.time_log_id,
     candidates.class,
     candidates.seconds,
-    ((2 * candidates.seconds::hugeint * candidates.hourly_rate_scaled * contract.minor_factor + 36000000) // 72000000)::bigint
-        as amount_minor
+    (
+        (2 * candidates.seconds::hugeint * candidates.hourly_rate_scaled * contract.minor_factor + 36000000)
+        // 72000000
+    )::bigint as amount_minor
 from candidates
 inner join temp.contract using (contract_id)

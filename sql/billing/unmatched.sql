@@ -1,4 +1,4 @@
--- One row per sum billed for no eligible log (contract_id, about): direct lines by log id, and what a pool has left over.
+-- One row per sum billed for no eligible log (contract_id, about): direct lines by log id, and what a pool has left.
 with
 
 pooled as (
@@ -16,7 +16,8 @@ select
     contract_id,
     'log:' || time_log_id as about,
     billed_minor as amount_minor,
-    billed_seconds as seconds
+    billed_seconds as seconds,
+    null::varchar as invoice_ids
 from temp.direct
 where row_id is null and billed_minor != 0
 union all by name

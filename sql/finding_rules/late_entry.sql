@@ -8,7 +8,7 @@ select
     gap.gap_minor as amount_minor,
     gap.expected_minor,
     gap.billed_minor,
-    unbilled_log.invoice_ids as invoice_ids,
+    unbilled_log.invoice_ids,
     null::date as due_on
 from temp.gap
 inner join temp.unbilled_log using (row_id)

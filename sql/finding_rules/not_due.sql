@@ -8,6 +8,6 @@ select
     gap.gap_minor as amount_minor,
     gap.expected_minor,
     gap.billed_minor,
-    gap.due_on as due_on
+    gap.due_on
 from temp.gap
 where gap.gap = 'not_due'

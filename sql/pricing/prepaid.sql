@@ -1,4 +1,5 @@
--- One row per eligible time log (row_id): what of it the contract's prepaid time has already paid, regular seconds first.
+-- One row per eligible time log (row_id): what of it the contract's prepaid time has already paid, regular seconds
+-- first.
 with
 
 logs as materialized (

@@ -55,7 +55,7 @@ select
     matched.is_approved,
     coalesce(project.is_billable, true) as is_project_billable,
     matched.is_trusted
-    and matched.match is not distinct from 'in_force'
+    and coalesce(matched.match = 'in_force', false)
     and matched.is_billable
     and matched.is_approved
     and coalesce(project.is_billable, true) as is_chargeable
