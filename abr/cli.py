@@ -507,8 +507,8 @@ def _watch(
             raise UsageError(f"{picture} cannot be written: {error.strerror}", "name another file") from error
 
 
-_PICTURE_WIDTH = 120
-_PICTURE_HEIGHT = 34
+_PICTURE_WIDTH = 148
+_PICTURE_HEIGHT = 40
 
 
 @contextmanager
@@ -803,7 +803,7 @@ def _count(text_: str) -> int:
     mantissa, _, exponent = cleaned.lower().partition("e")
     if not mantissa.isascii() or not mantissa.isdigit() or (exponent and not exponent.isdigit()) or len(exponent) > 1:
         raise UsageError(f"--logs {text_} is no number of time logs", "write it as 1000000, 1_000_000 or 1e6")
-    return int(mantissa) * 10 ** int(exponent or 0)
+    return int(mantissa) * int(10 ** int(exponent or 0))
 
 
 def _simulate(

@@ -281,7 +281,8 @@ def _load_dataset(
     names = ", ".join(columns_of(dataset))
     run(
         f"insert into {table} (row_id, source, started_load_id, odd_cells, raw, digest, {names}) "
-        f"select row_number() over () - 1 + {first_row_id}, {_quoted(source)}, {load_id}, odd_cells, raw, digest, {names} "
+        f"select row_number() over () - 1 + {first_row_id}, {_quoted(source)}, {load_id}, "
+        f"odd_cells, raw, digest, {names} "
         "from temp.read_row order by rowid",
     )
     if new_count or ended_count:
@@ -414,7 +415,9 @@ def _value(kind: str, cell: str) -> str:
             return f"case when length({cell}) = 10 and {day}::varchar = {cell} then {day} end"
         case "boolean":
             word = f"lower({cell})"
-            return f"case when {word} in ('true', 'yes', '1') then true when {word} in ('false', 'no', '0') then false end"
+            yes = f"when {word} in ('true', 'yes', '1') then true"
+            no = f"when {word} in ('false', 'no', '0') then false"
+            return f"case {yes} {no} end"
         case "timestamp":
             return _timestamp(cell)
         case "whole":
@@ -458,7 +461,8 @@ def _seconds_of(cell: str) -> str:
     if cell == "duration":
         return (
             f"case when regexp_full_match(duration, '{_DURATION}') "
-            "then try_cast(regexp_extract(duration, '^([0-9]{1,12}):', 1) as bigint) * 3600 + regexp_extract(duration, ':([0-9]{2})', 1)::bigint * 60 "
+            "then try_cast(regexp_extract(duration, '^([0-9]{1,12}):', 1) as bigint) * 3600 "
+            "+ regexp_extract(duration, ':([0-9]{2})', 1)::bigint * 60 "
             "+ coalesce(try_cast(regexp_extract(duration, ':[0-9]{2}:([0-9]{2})', 1) as bigint), 0) end"
         )
     factor = {"seconds": 1, "minutes": 60, "hours": 3600}[cell]

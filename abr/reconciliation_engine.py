@@ -136,7 +136,7 @@ def record_halt(
                     error=error.message,
                     duration_ms=_milliseconds(started_at, finished_at),
                     settings=json.dumps(dict(sorted(settings.items()))),
-                    **blank,  # type: ignore[arg-type]
+                    **blank,
                 ),
             )
     except DBAPIError as second:

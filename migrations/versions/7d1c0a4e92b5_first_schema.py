@@ -910,7 +910,8 @@ select null::varchar as project_id
 where false
 """,
     "work.threshold": """\
--- One row per currency with a threshold of its own in the settings (currency), and one without a currency for all others.
+-- One row per currency with a threshold of its own in the settings (currency), and one without a currency for all
+-- others. The cycle writes it.
 select
     null::varchar as currency,
     null::decimal(18, 4) as threshold_amount
@@ -3661,7 +3662,8 @@ from temp.gap
 where gap = 'billed_short'
 """,
     "work.unbilled_log": """\
--- One row per time log in scope with nothing billed though due (row_id), and why: void_not_rebilled, late_entry, unbilled.
+-- One row per time log in scope with nothing billed though due (row_id), and why: void_not_rebilled, late_entry or
+-- unbilled.
 select
     gap.row_id,
     case
@@ -4050,12 +4052,8 @@ at_risk as (
     select
         contract_id,
         sum(seconds) filter (where entity = 'time_logs' and seconds > 0) as seconds,
-        count(*) filter (where entity = 'invoices')
-        + count(*) filter (
-            where
-                entity = 'invoice_lines'
-                and home in (select invoice_id from temp.invoice)
-        ) as line_count
+        -- A line whose invoice is itself set aside is nobody's here: its invoice is counted.
+        count(*) filter (where entity in ('invoices', 'invoice_lines')) as line_count
     from temp.quarantined
     where state = 'open'
     group by contract_id

@@ -65,12 +65,8 @@ at_risk as (
     select
         contract_id,
         sum(seconds) filter (where entity = 'time_logs' and seconds > 0) as seconds,
-        count(*) filter (where entity = 'invoices')
-        + count(*) filter (
-            where
-                entity = 'invoice_lines'
-                and home in (select invoice_id from temp.invoice)
-        ) as line_count
+        -- A line whose invoice is itself set aside is nobody's here: its invoice is counted.
+        count(*) filter (where entity in ('invoices', 'invoice_lines')) as line_count
     from temp.quarantined
     where state = 'open'
     group by contract_id

@@ -1,4 +1,5 @@
--- One row per time log in scope with nothing billed though due (row_id), and why: void_not_rebilled, late_entry, unbilled.
+-- One row per time log in scope with nothing billed though due (row_id), and why: void_not_rebilled, late_entry or
+-- unbilled.
 select
     gap.row_id,
     case
