@@ -344,15 +344,15 @@ def _monitored(source: Source | None, settings: Settings, *, is_named: bool) -> 
 
 
 def _simulated_clock(until: date, settings: Settings) -> Callable[[], datetime]:
-    """Return a clock that says noon of that date, and a moment later each time it is asked."""
+    """Return a clock that says noon of that date in the first run, and an interval later in each that follows."""
     moment = datetime.combine(until, time(12, 0))
     asked = 0
 
     def clock() -> datetime:
         nonlocal asked
+        run, is_end = divmod(asked, 2)  # two readings to a run, its start and its end
         asked += 1
-        # Two readings to a run, its start and its end.
-        return moment + timedelta(seconds=settings.interval_seconds * (asked // 2))
+        return moment + timedelta(seconds=settings.interval_seconds * (run + is_end / 10))
 
     return clock
 
@@ -508,7 +508,7 @@ def _watch(
 
 
 _PICTURE_WIDTH = 148
-_PICTURE_HEIGHT = 40
+_PICTURE_HEIGHT = 44
 
 
 @contextmanager

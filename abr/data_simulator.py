@@ -690,7 +690,10 @@ def _write_contracts(cursor: duckdb.DuckDBPyConnection) -> None:
             )
             from cells
             union all by name
-            select * replace (case grace_days when '45' then '50' else '45' end as grace_days, coalesce(ends_on, sim_until()::varchar) as ends_on)
+            select * replace (
+                case grace_days when '45' then '50' else '45' end as grace_days,
+                coalesce(ends_on, sim_until()::varchar) as ends_on
+            )
             from cells
             where story = 'conflicting'
             union all by name
