@@ -283,7 +283,7 @@ def _load_dataset(
         f"insert into {table} (row_id, source, started_load_id, odd_cells, raw, digest, {names}) "
         f"select row_number() over () - 1 + {first_row_id}, {_quoted(source)}, {load_id}, "
         f"odd_cells, raw, digest, {names} "
-        "from temp.read_row order by rowid",
+        "from temp.read_row",
     )
     if new_count or ended_count:
         _mark_conflicts(connection, dataset, load_id=load_id, first_row_id=first_row_id, is_first=is_first)
@@ -367,42 +367,44 @@ def _reading(dataset: str, relation: str, prefix: str) -> str:
     kinds = _KINDS[dataset]
     cells = cells_of(dataset)
     names = columns_of(dataset)
-    trimmed = [
-        f'"{cell}" as "given_{cell}", nullif(trim("{cell}", {_quoted(_WHITE_SPACE)}), \'\') as "{cell}"'
-        for cell in cells
-    ]
     typed: list[str] = []
     odd: list[str] = []
     for name in names:
         kind = kinds.get(name, "text")
         if kind == "text":
             is_foreign = prefix and dataset == "time_logs" and name == "time_log_id"
-            typed.append(f'{_quoted(prefix)} || "{name}" as "{name}"' if is_foreign else f'"{name}"')
+            typed.append(f'{_quoted(prefix)} || "text_{name}" as "{name}"' if is_foreign else f'"text_{name}" as "{name}"')
         elif kind == "duration":
             typed.append(f"{_seconds()} as seconds")
-            odd += _odd_durations()
+            # Several at once say nothing together, so each of them is odd.
+            odd += [_odd(cell, "seconds") for cell in DURATION_CELLS]
         elif kind == "duration_cell":
-            filled = " ".join(f"when {cell} is not null then '{cell}'" for cell in DURATION_CELLS)
+            filled = " ".join(f"when text_{cell} is not null then '{cell}'" for cell in DURATION_CELLS)
             typed.append(f"case {filled} end as duration_cell")
         else:
-            value = _value(kind, f'"{name}"')
-            typed.append(f'{value} as "{name}"')
-            odd.append(_odd(name, value))
+            typed.append(f'{_value(kind, f"text_{name}")} as "{name}"')
+            odd.append(_odd(name, name))
     odd_cells = f"'{{' || nullif(concat_ws(',', {', '.join(odd)}), '') || '}}'" if odd else "null::varchar"
     given = ", ".join(f"'{cell}', \"given_{cell}\"" for cell in cells)
     raw = f"json_object({given})::varchar"
     if dataset in ("time_logs", "invoice_lines"):
         # Large data sets keep their cells as given only where reading them lost something.
         raw = f"case when odd_cells is not null then {raw} end"
+    listed = ", ".join(f'"{name}"' for name in names)
     return (
-        f"with trimmed as (select {', '.join(trimmed)} from {relation}), "
-        f"typed as (select {', '.join(typed)}, {odd_cells} as odd_cells, "
-        + ", ".join(f'"given_{cell}"' for cell in cells)
-        + " from trimmed) select "
-        + ", ".join(f'"{name}"' for name in names)
-        + f", odd_cells, {raw} as raw, {key_expression(dataset)} as key, "
-        f"{digest_expression(dataset)} as digest from typed"
+        f"with trimmed as (select {', '.join(_trimmed(cell) for cell in cells)} from {relation}), "
+        f"typed as (select *, {', '.join(typed)} from trimmed), "
+        f"judged as (select *, {odd_cells} as odd_cells from typed) "
+        f"select {listed}, odd_cells, {raw} as raw, {key_expression(dataset)} as key, "
+        f"{digest_expression(dataset)} as digest from judged"
     )
+
+
+def _trimmed(cell: str) -> str:
+    """Return a cell as given and as trimmed text; the costly trim runs only where the ends may be white space."""
+    may_be_blank = f'"{cell}"[1] <= \' \' or "{cell}"[-1] <= \' \' or strlen("{cell}") != length("{cell}")'
+    trimmed = f'case when {may_be_blank} then trim("{cell}", {_quoted(_WHITE_SPACE)}) else "{cell}" end'
+    return f'"{cell}" as "given_{cell}", nullif({trimmed}, \'\') as "text_{cell}"'
 
 
 def _value(kind: str, cell: str) -> str:
@@ -452,7 +454,7 @@ def _timestamp(cell: str) -> str:
 
 def _seconds() -> str:
     """Return the expression of a row's seconds, from whichever duration cell is filled; NULL where several are."""
-    filled = " + ".join(f"({cell} is not null)::integer" for cell in DURATION_CELLS)
+    filled = " + ".join(f"(text_{cell} is not null)::integer" for cell in DURATION_CELLS)
     values = ", ".join(_seconds_of(cell) for cell in DURATION_CELLS)
     return f"case when {filled} = 1 then coalesce({values}) end"
 
@@ -460,34 +462,24 @@ def _seconds() -> str:
 def _seconds_of(cell: str) -> str:
     if cell == "duration":
         return (
-            f"case when regexp_full_match(duration, '{_DURATION}') "
-            "then try_cast(regexp_extract(duration, '^([0-9]{1,12}):', 1) as bigint) * 3600 "
-            "+ regexp_extract(duration, ':([0-9]{2})', 1)::bigint * 60 "
-            "+ coalesce(try_cast(regexp_extract(duration, ':[0-9]{2}:([0-9]{2})', 1) as bigint), 0) end"
+            f"case when regexp_full_match(text_duration, '{_DURATION}') "
+            "then try_cast(regexp_extract(text_duration, '^([0-9]{1,12}):', 1) as bigint) * 3600 "
+            "+ regexp_extract(text_duration, ':([0-9]{2})', 1)::bigint * 60 "
+            "+ coalesce(try_cast(regexp_extract(text_duration, ':[0-9]{2}:([0-9]{2})', 1) as bigint), 0) end"
         )
     factor = {"seconds": 1, "minutes": 60, "hours": 3600}[cell]
     # What lies past the 22nd decimal cannot tip the rounding: halves of a second have at most five.
-    number = f"try_cast(regexp_extract({cell}, '^[+-]?[0-9]*[.]?[0-9]{{0,22}}') as decimal(38, 22))"
+    number = f"try_cast(regexp_extract(text_{cell}, '^[+-]?[0-9]*[.]?[0-9]{{0,22}}') as decimal(38, 22))"
     value = f"round({number} * {factor})::bigint"
-    whole = f"try_cast({cell} as bigint) * {factor}"
+    whole = f"try_cast(text_{cell} as bigint) * {factor}"
     return (
-        f"case when regexp_full_match({cell}, '[+-]?[0-9]{{1,10}}') then {whole} "
-        f"when regexp_full_match({cell}, '{_NUMBER}') and abs({number}) < 10000000000 then {value} end"
+        f"case when regexp_full_match(text_{cell}, '[+-]?[0-9]{{1,10}}') then {whole} "
+        f"when regexp_full_match(text_{cell}, '{_NUMBER}') and abs({number}) < 10000000000 then {value} end"
     )
 
 
-def _odd(name: str, value: str) -> str:
-    return f'case when "{name}" is not null and {value} is null then \'"{name}":\' || to_json("{name}") end'
-
-
-def _odd_durations() -> list[str]:
-    filled = " + ".join(f"({cell} is not null)::integer" for cell in DURATION_CELLS)
-    # Several at once say nothing together, so each of them is odd.
-    return [
-        f"case when {cell} is not null and ({filled} > 1 or {_seconds_of(cell)} is null) "
-        f"then '\"{cell}\":' || to_json({cell}) end"
-        for cell in DURATION_CELLS
-    ]
+def _odd(cell: str, value: str) -> str:
+    return f"case when text_{cell} is not null and {value} is null then '\"{cell}\":' || to_json(text_{cell}) end"
 
 
 def _quoted(value: str) -> str:

@@ -781,7 +781,8 @@ def _explained(
     pools = _all(
         connection,
         "select pool.*, pooled_log.billed_seconds, pooled_log.billed_minor, "
-        "(select coalesce(sum(other.billed_seconds), 0)::bigint from temp.pooled_log as other inner join temp.priced_log as earlier using (row_id) "
+        "(select coalesce(sum(other.billed_seconds), 0)::bigint from temp.pooled_log as other "
+        "inner join temp.priced_log as earlier using (row_id) "
         "where other.contract_id = pool.contract_id and other.place = pool.place and earlier.place < priced_log.place) "
         "as used_before from temp.pooled_log inner join temp.priced_log using (row_id) "
         "inner join temp.pool on pooled_log.contract_id = pool.contract_id and pooled_log.place = pool.place "
@@ -826,7 +827,8 @@ def _explained(
         ),
         findings=_all(
             connection,
-            f"select * from temp.finding where {'time_log_id' if log_id else 'contract_id'} = :id order by class, about",
+            f"select * from temp.finding where {'time_log_id' if log_id else 'contract_id'} = :id "
+            "order by class, about",
             log_id or contract_id,
         ),
         reasons=_all(

@@ -12,13 +12,16 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from abr import database, formats, reconciliation_engine
 from abr.formats import csv_files
 from tests import command_line, reference_model
 from tests.command_line import AS_OF, BOOKS, abr
 
-TOGGL_HEADER = "User,Email,Client,Project,Task,Description,Billable,Start date,Start time,End date,End time,Duration,Tags"
+TOGGL_HEADER = (
+    "User,Email,Client,Project,Task,Description,Billable,Start date,Start time,End date,End time,Duration,Tags"
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,7 @@ def template(tmp_path_factory):
 def simulated(tmp_path_factory):
     """Return a simulated database that no run has seen."""
     path = tmp_path_factory.mktemp("simulated") / "demo.duckdb"
-    told = abr("simulate", "--logs", 3000, "--contracts", 30, "--until", AS_OF, "--database", path)
+    told = abr("simulate", "--logs", 1500, "--contracts", 20, "--until", AS_OF, "--database", path)
     assert told.code == 0, told.err
     return path
 
@@ -270,7 +273,7 @@ def damage_cut(size):
     return damage
 
 
-@pytest.mark.parametrize("command", [["report"], ["run"], ["verify"], ["load", "given"], ["db", "status"]], ids=str)
+@pytest.mark.parametrize("command", [["report"], ["run"], ["load", "given"]], ids=str)
 @pytest.mark.parametrize(
     "damage",
     [damage_text, damage_empty, damage_cut(None), damage_cut(4096), damage_cut(12_288), damage_cut(100)],
@@ -287,7 +290,7 @@ def test_a_damaged_database_halts_and_is_left_alone(books, folder, damage, comma
 def test_a_database_with_any_flipped_byte_halts_or_works(template, folder):
     whole = template.read_bytes()
     chance = random.Random(2026)
-    for number in range(30):
+    for number in range(20):
         damaged = bytearray(whole)
         # The first blocks hold the headers and, at the end, the catalog: what matters most.
         place = chance.randrange(3 * 4096) if number % 2 else chance.randrange(len(whole))
@@ -341,9 +344,12 @@ def mounted(folder, size):
     disk = folder / "disk"
     disk.mkdir()
     mount = shutil.which("mount")
-    if not mount or subprocess.run(
-        [mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], capture_output=True, check=False
-    ).returncode:
+    if (
+        not mount
+        or subprocess.run(
+            [mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], capture_output=True, check=False
+        ).returncode
+    ):
         pytest.skip("no small or read-only disk: mounting one needs root and the right to mount")
     try:
         yield disk
@@ -511,28 +517,31 @@ def test_a_second_process_is_told_who_holds_the_database_and_the_monitor_goes_on
 
 # ---- signals --------------------------------------------------------------------------------------------------------
 
-# A query that would take years, in the middle of a run: when its work tables are filled and nothing is committed.
+# A query that would take years, at the end of a function that a transaction calls.
 ENDLESS = """
 import functools, sys
-from abr import monitor, reconciliation_engine as engine
-fill = engine.fill_work_tables
-def endless(connection, **options):
-    fill(connection, **options)
+from abr import monitor, {module} as module
+real = module.{function}
+def endless(connection, *arguments, **options):
+    real(connection, *arguments, **options)
     print("in the query", file=sys.stderr, flush=True)
     connection.exec_driver_sql("select count(*) from range(1000000000) as a, range(1000000000) as b "
                                "where hash(a.range, b.range) = 1")
-engine.fill_work_tables = endless
-monitor.watch = functools.partial(monitor.watch, grace_seconds={grace})
-monitor.Signals.__init__.__kwdefaults__["grace_seconds"] = {grace}
+module.{function} = endless
+monitor.watch = functools.partial(monitor.watch, grace_seconds={grace_seconds})
+monitor.Signals.__init__.__kwdefaults__["grace_seconds"] = {grace_seconds}
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+def endless(grace_seconds, module="reconciliation_engine", function="fill_work_tables"):
+    """Return the hook that lets that function never return, and the first signal leave it so much time."""
+    return ENDLESS.format(module=module, function=function, grace_seconds=grace_seconds)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_one_signal_in_a_long_query_rolls_the_cycle_back_when_its_time_is_up(simulated, folder, number):
     path = Path(shutil.copy(simulated, folder / "demo.duckdb"))
-    process = command_line.started(
-        "monitor", "--source", "simulator", "--database", path, hook=ENDLESS.format(grace=0.5)
-    )
+    process = command_line.started("monitor", "--source", "simulator", "--database", path, hook=endless(0.5))
     command_line.lines_of(process.stderr, "in the query")
     process.send_signal(number)
     is_stopped_without_a_trace(process, path)
@@ -540,9 +549,7 @@ def test_one_signal_in_a_long_query_rolls_the_cycle_back_when_its_time_is_up(sim
 
 def test_a_second_signal_rolls_back_at_once(simulated, folder):
     path = Path(shutil.copy(simulated, folder / "demo.duckdb"))
-    process = command_line.started(
-        "monitor", "--source", "simulator", "--database", path, hook=ENDLESS.format(grace=3600)
-    )
+    process = command_line.started("monitor", "--source", "simulator", "--database", path, hook=endless(3600))
     command_line.lines_of(process.stderr, "in the query")
     process.send_signal(signal.SIGTERM)
     with pytest.raises(subprocess.TimeoutExpired):
@@ -551,10 +558,9 @@ def test_a_second_signal_rolls_back_at_once(simulated, folder):
     is_stopped_without_a_trace(process, path)
 
 
-@pytest.mark.parametrize("arguments", [[], ["--exit-code", "--format", "json"]], ids=str)
-def test_a_signal_rolls_a_single_run_back_as_well(simulated, folder, arguments):
+def test_a_signal_rolls_a_single_run_back_as_well(simulated, folder):
     path = Path(shutil.copy(simulated, folder / "demo.duckdb"))
-    process = command_line.started("run", *arguments, "--database", path, hook=ENDLESS.format(grace=0.2))
+    process = command_line.started("run", "--exit-code", "--database", path, hook=endless(0.2))
     command_line.lines_of(process.stderr, "in the query")
     process.send_signal(signal.SIGTERM)
     is_stopped_without_a_trace(process, path)
@@ -581,19 +587,8 @@ def goes_on(path):
 
 def test_a_signal_while_a_load_reads_loads_nothing(books, folder):
     given = command_line.write_books(folder / "given", {"time_logs": [{**BOOKS["time_logs"][0], "time_log_id": "L-9"}]})
-    hook = ENDLESS.format(grace=0.2).replace("engine.fill_work_tables", "loading.key_expression_unused") + (
-        "from abr import loading\n"
-        "mark = loading._mark_conflicts\n"
-        "def slow(connection, dataset, **options):\n"
-        "    mark(connection, dataset, **options)\n"
-        "    endless_fill = fill\n"
-        "    print('in the query', file=sys.stderr, flush=True)\n"
-        "    connection.exec_driver_sql('select count(*) from range(1000000000) as a, range(1000000000) as b '\n"
-        "                               'where hash(a.range, b.range) = 1')\n"
-        "loading._mark_conflicts = slow\n"
-    )
     with unchanged(books):
-        process = command_line.started("load", given, hook=hook)
+        process = command_line.started("load", given, hook=endless(0.2, "loading", "_mark_conflicts"))
         command_line.lines_of(process.stderr, "in the query")
         process.send_signal(signal.SIGTERM)
         ended = command_line.ended(process)
@@ -602,8 +597,17 @@ def test_a_signal_while_a_load_reads_loads_nothing(books, folder):
     assert abr("load", given).code == 0
 
 
-@pytest.mark.parametrize("delay_seconds", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGTERM] * 2, [signal.SIGKILL]], ids=str)
+@pytest.mark.parametrize(
+    ("signals", "delay_seconds"),
+    [
+        ([signal.SIGTERM], 0.0),
+        ([signal.SIGTERM], 0.4),
+        ([signal.SIGTERM] * 2, 0.2),
+        ([signal.SIGKILL], 0.1),
+        ([signal.SIGKILL], 0.6),
+    ],
+    ids=str,
+)
 def test_a_real_first_run_may_be_signalled_or_killed_at_any_moment(simulated, folder, signals, delay_seconds):
     path = Path(shutil.copy(simulated, folder / "demo.duckdb"))
     process = command_line.started("monitor", "--source", "simulator", "--interval", 60, "--database", path)
@@ -678,7 +682,7 @@ def test_a_first_start_that_is_killed_does_not_stand_in_the_way_of_the_next(fold
 
 def test_a_halt_that_cannot_be_written_down_is_still_shown(books, monkeypatch):
     def broken(connection, run):
-        raise duckdb.IOException("the disk is gone")
+        raise DBAPIError("insert", {}, duckdb.IOException("the disk is gone"))
 
     monkeypatch.setattr(reconciliation_engine, "_insert_run", broken)
     with unchanged(books):
