@@ -802,7 +802,7 @@ def _explained(
         contract=contract,
         position=_first(connection, "select * from temp.position where contract_id = :id", contract_id),
         log=log,
-        pricing=_first(connection, "select * from temp.priced_log where row_id = :id", row_id),
+        pricing=_first(connection, "select * from pricing.money_cap where row_id = :id", row_id),
         billing=_first(connection, "select * from temp.billed_log where row_id = :id", row_id),
         rates=_all(
             connection,

@@ -144,7 +144,8 @@ def contents(database: Path | str) -> dict[str, list[tuple[object, ...]]]:
     """Return every row of every table of a database, read through a connection of its own."""
     with duckdb.connect(str(database), read_only=True) as connection:
         names = connection.execute(
-            "select schema_name || '.' || table_name from duckdb_tables() where not internal and not temporary order by all"
+            "select schema_name || '.' || table_name from duckdb_tables() "
+            "where not internal and not temporary order by all"
         ).fetchall()
         return {name: connection.execute(f"from {name} order by all").fetchall() for (name,) in names}
 

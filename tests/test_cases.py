@@ -22,14 +22,14 @@ key as quarantine shows it), `currency` (the contract's), and in place of any `.
 
 What a case does not care about, it leaves out:
 
-| data set      | where left out altogether     | cells a row has anyway                                                 |
-|---------------|-------------------------------|------------------------------------------------------------------------|
-| contracts     | one row                       | contract C-1 of client Acme, in EUR, from 2026-01-01                   |
-| projects      | one row for each contract     | project P-1 under contract C-1                                         |
-| rates         | one row for each contract     | 100.00 an hour under contract C-1, from 2020-01-01                     |
-| time_logs     | none                          | log L-1 on project P-1 by ana, on 2026-03-02 (a Monday), 1 hour        |
-| invoices      | one row if there are lines    | invoice INV-1 to contract C-1, in EUR, issued on 2026-03-31            |
-| invoice_lines | none                          | on invoice INV-1, numbered by place in the list, 100.00, without hours |
+| data set      | where left out altogether  | cells a row has anyway                                          |
+|---------------|----------------------------|-----------------------------------------------------------------|
+| contracts     | one row                    | contract C-1 of client Acme, in EUR, from 2026-01-01            |
+| projects      | one row for each contract  | project P-1 under contract C-1                                  |
+| rates         | one row for each contract  | 100.00 an hour under contract C-1, from 2020-01-01              |
+| time_logs     | none                       | log L-1 on project P-1 by ana, on 2026-03-02 (a Monday), 1 hour |
+| invoices      | one row if there are lines | invoice INV-1 to contract C-1, in EUR, issued on 2026-03-31     |
+| invoice_lines | none                       | on invoice INV-1, numbered by place, 100.00, without hours      |
 
 A row may also say `source`, the name of the source it comes from. The alert threshold is 1500.00, for JPY 200000.
 
@@ -138,7 +138,9 @@ def rows_of(case):
                 cell: case.mark + value if value.strip() and (cell.endswith("_id") or cell == "client") else value
                 for cell, value in full.items()
             }
-            assert case.mark in str(marked), f"{case.view}: {case.name}: give this row an id, so that it is known: {row}"
+            assert case.mark in str(marked), (
+                f"{case.view}: {case.name}: give this row an id, so that it is known: {row}"
+            )
             completed[dataset].append(marked)
     return completed
 

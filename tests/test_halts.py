@@ -6,7 +6,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from abr import database, formats, reconciliation_engine
 from abr.formats import csv_files
-from tests import command_line, reference_model
+from tests import command_line
 from tests.command_line import AS_OF, BOOKS, abr
 
 TOGGL_HEADER = (
@@ -237,7 +236,7 @@ def refuse_to_open(monkeypatch, path, error):
     monkeypatch.setattr(Path, "open", guarded)
 
 
-# ---- real and simulated data ------------------------------------------------------------------------------------------
+# ---- real and simulated data ---------------------------------------------------------------------------------------
 
 
 def test_real_data_do_not_go_into_a_simulated_database(simulated, folder):

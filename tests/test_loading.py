@@ -1,4 +1,4 @@
-"""What a load makes of rows: which version of a key lives, what a cell says, and what becomes of one nobody can read."""
+"""What a load makes of rows: which version of a key lives, what a cell says, what becomes of one nobody can read."""
 
 import datetime as dt
 import json
@@ -61,9 +61,11 @@ def receive(connection, *, source="canonical", is_complete=False, **sources):
 def export(connection, rows, *, covers=(), persons=(), is_complete=False, source="toggl"):
     """Load time logs as a tool's own export; return what the load did."""
     cells = loading.cells_of("time_logs")
-    arrow = pa.table({cell: pa.array([row.get(cell) for row in rows], pa.string()) for cell in cells})
     connection.rollback()
-    connection.connection.driver_connection.execute("create or replace temp table given_export as select * from arrow")
+    connection.connection.driver_connection.register(
+        "given_export",
+        pa.table({cell: pa.array([row.get(cell) for row in rows], pa.string()) for cell in cells}),
+    )
     with connection.begin():
         return loading.load(
             connection,
@@ -142,7 +144,7 @@ def test_each_load_is_on_record_with_its_counts(connection):
         ("contracts", {"client": "Acme Ltd"}),
         ("projects", {"name": "Relaunch"}),
         ("rates", {"hourly_rate": "110"}),
-        ("time_logs", {"hours": "11"}),
+        ("time_logs", {"person": "bob"}),
         ("invoices", {"status": "paid"}),
         ("invoice_lines", {"net_amount": "901"}),
     ],
@@ -289,7 +291,9 @@ def test_ids_of_another_format_carry_the_name_of_their_source(connection):
 
 def test_what_a_complete_load_lacks_is_withdrawn_in_the_data_sets_it_holds(connection):
     receive(connection, **FIRM | {"time_logs": [LOG, LOG | {"time_log_id": "L-2"}]})
-    counts = receive(connection, time_logs=[LOG | {"time_log_id": "L-2"}, LOG | {"time_log_id": "L-3"}], is_complete=True)
+    counts = receive(
+        connection, time_logs=[LOG | {"time_log_id": "L-2"}, LOG | {"time_log_id": "L-3"}], is_complete=True
+    )
     assert counts == {"time_logs": (2, 1, 0, 1, 1)}
     assert ended(connection, "time_logs", "time_log_id") == [("L-1", "withdrawn", 2)]
     assert live(connection, "contracts", "contract_id") == [("C-1",)]
@@ -378,21 +382,37 @@ def test_a_load_of_an_invoice_without_lines_leaves_its_lines_alone(connection):
 
 
 NO_NUMBERS = (
-    "1,5", "NaN", "nan", "inf", "-Infinity", "1e400", "1e2", "1E-3", "0x10", "1_000", "1 000", "--5", "+-5", "5-", "+", "-",
-    ".", "$5", "5%", "\u0663", "\uff15", "\u00bd", "five", "=1+1", "@SUM(A1)", "\U0001f600", "1\x005", "\x1b[31m5", "true", "1.2.3", "'5'",
+    "1,5", "NaN", "nan", "inf", "-Infinity", "1e400", "1e2", "1E-3", "0x10", "1_000", "1 000", "--5", "+-5", "5-", "+",
+    "-", ".", "$5", "5%", "\u0663", "\uff15", "\u00bd", "five", "=1+1", "@SUM(A1)", "\U0001f600", "1\x005", "true",
+    "\x1b[31m5", "1.2.3", "'5'",
 )  # fmt: skip
 NO_DATES = (
-    "2026-02-30", "2026-2-3", "20260203", "03.02.2026", "02/03/2026", "2026-02-03T00:00", "2026-02-03 00:00:00", "infinity",
-    "-infinity", "epoch", "0000-01-01", "2026-00-10", "2026-13-01", "2025-02-29", "10000-01-01", "-2026-01-01", "today",
+    "2026-02-30", "2026-2-3", "20260203", "03.02.2026", "02/03/2026", "2026-02-03T00:00", "2026-02-03 00:00:00",
+    "infinity", "-infinity", "epoch", "0000-01-01", "2026-00-10", "2026-13-01", "2025-02-29", "10000-01-01",
+    "-2026-01-01", "today",
     "\uff12026-02-03", "2026-02-0\x003", "46055", "=TODAY()", "\U0001f600", "2026\u201302\u201303",
 )  # fmt: skip
 NO_BOOLEANS = ("2", "-1", "y", "n", "t", "oui", "on", "null", "1.0", "=TRUE()", "\U0001f600", "\x00")
-NO_DURATIONS = ("1:60", "1:5", ":30", "-1:30", "+1:30", "1:30:60", "1:30:5", "1.5", "90", "1h30", "1:30 h", "1:30:00:00")
+NO_DURATIONS = (
+    "1:60",
+    "1:5",
+    ":30",
+    "-1:30",
+    "+1:30",
+    "1:30:60",
+    "1:30:5",
+    "1.5",
+    "90",
+    "1h30",
+    "1:30 h",
+    "1:30:00:00",
+)
 NO_TIMES = (
     "2026-02-30", "2026-02-03T24:00", "2026-02-03T12", "2026-02-03T12:60", "2026-02-03T1:00", "2026-02-03  12:00",
-    "2026-02-03T12:00+1:00", "2026-02-03T12:00+0100", "2026-02-03T12:00 UTC", "2026-02-03T12:00:00,5", "noon", "2026-02-03Z",
+    "2026-02-03T12:00+1:00", "2026-02-03T12:00+0100", "2026-02-03T12:00 UTC", "2026-02-03T12:00:00,5",
+    "noon", "2026-02-03Z",
 )  # fmt: skip
-# Per data set: the cell, what it cannot hold, and the reasons beside unparseable_value that follow from it.
+# Per data set: the cell, and what it cannot hold.
 UNREADABLE_CELLS = (
     ("contracts", "starts_on", NO_DATES),
     ("contracts", "ends_on", NO_DATES),
@@ -504,9 +524,8 @@ TEXTS = {
     "a line break": "a\r\nb\tc",
     "right to left": "\u202eabc",
     "a NUL": "a\x00b",
-    "quotes": "O'Hara \"x\" `y` \\ {z} %s :name ?",
+    "quotes": 'O\'Hara "x" `y` \\ {z} %s :name ?',
     "SQL": "'; drop table source.time_logs; --",
-    "ten megabytes": "x" * 10_000_000,
 }
 
 
@@ -525,6 +544,13 @@ def test_any_text_is_fine_in_a_cell_for_text_and_is_kept_as_it_is(connection, te
     assert (found["contract_id"], found["client"], found["person"], found["amount"]) == (text, text, text, 1000)
     assert found["about"] == f"log:{text}"
     assert live(connection, "time_logs", "note") == [(text,)]
+
+
+def test_ten_megabytes_of_text_are_fine_too(connection):
+    text = "x" * 10_000_000
+    receive(connection, **FIRM | {"time_logs": [LOG | {"note": text}, LOG | {"time_log_id": text}]})
+    assert reasons(connection) == {}
+    assert live(connection, "time_logs", "length(note), length(time_log_id)") == [(len(text), 3), (None, len(text))]
 
 
 def test_a_required_cell_that_is_blank_is_missing(connection):
@@ -650,16 +676,12 @@ def test_more_than_one_duration_cell_is_unreadable_also_where_they_agree(connect
         ("-1", "non_positive_duration"),
         ("0.0001", "non_positive_duration"),
         ("0.0002", None),
-        ("9999999999", UNREADABLE),
+        ("9999999999", "over_24_hours"),
     ],
 )
 def test_one_entry_lasts_more_than_nothing_and_at_most_a_day(connection, hours, reason):
     receive(connection, **FIRM | {"time_logs": [LOG, LOG | {"time_log_id": "L-2", "hours": hours}]})
-    expected = {("time_logs", "L-2"): [reason]} if reason else {}
-    if reason == UNREADABLE:
-        # Ten digits of hours are still a number; it is far beyond a day.
-        expected = {("time_logs", "L-2"): ["over_24_hours"]}
-    assert reasons(connection) == expected
+    assert reasons(connection) == ({("time_logs", "L-2"): [reason]} if reason else {})
 
 
 @pytest.mark.parametrize(
@@ -770,13 +792,12 @@ def test_the_date_in_utc_says_whether_an_entry_was_late(connection, entered_at, 
     ],
 )
 def test_a_number_beyond_what_the_pricing_chain_can_carry_is_unreadable(connection, dataset, column, largest, beyond):
-    name = "hours" if column == "seconds" else column
     value = "seconds" if column in WITHOUT_DURATION else column
     for cell, is_readable in ((largest, True), (beyond, False), ("9" * 60, False)):
         harness.wipe(connection)
         row = with_cell(dataset, column, cell, "C-1" if dataset != "invoice_lines" else "INV-1")
         receive(connection, **{dataset: [row]})
         ((typed, odd),) = live(connection, dataset, f"{value}, odd_cells")
-        assert (typed is not None, odd is None) == (is_readable, is_readable), (name, cell)
+        assert (typed is not None, odd is None) == (is_readable, is_readable), cell
         if odd:
             assert json.loads(odd) == {column: cell}

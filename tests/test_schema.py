@@ -132,7 +132,8 @@ def stored_views(connection):
 
 def columns_of(connection, condition):
     return connection.exec_driver_sql(
-        f"select schema_name, table_name, column_name, data_type from duckdb_columns() where not internal and {condition}",
+        "select schema_name, table_name, column_name, data_type from duckdb_columns() "
+        f"where not internal and {condition}",
     ).fetchall()
 
 
@@ -284,10 +285,13 @@ def test_the_comment_of_every_view_is_its_header(connection):
 
 
 def test_every_table_has_a_comment(connection):
-    assert connection.exec_driver_sql(
-        "select schema_name, table_name from duckdb_tables() where schema_name in ('source', 'audit') "
-        "and coalesce(comment, '') = ''"
-    ).fetchall() == []
+    assert (
+        connection.exec_driver_sql(
+            "select schema_name, table_name from duckdb_tables() where schema_name in ('source', 'audit') "
+            "and coalesce(comment, '') = ''"
+        ).fetchall()
+        == []
+    )
 
 
 def test_no_view_file_holds_what_a_migration_cannot_freeze():
@@ -430,9 +434,7 @@ def test_a_truncated_database_is_refused(path, share):
 
 
 def test_a_database_held_by_another_process_is_busy(path):
-    hold = (
-        "import sys, duckdb; held = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
-    )
+    hold = "import sys, duckdb; held = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
     holder = subprocess.Popen(
         [sys.executable, "-c", hold, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

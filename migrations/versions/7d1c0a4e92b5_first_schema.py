@@ -3075,10 +3075,14 @@ numerators as (
         *,
         (payable_regular_seconds::hugeint * regular_factor + payable_overtime_seconds::hugeint * overtime_factor)
         * hourly_rate_scaled * discount_factor as numerator,
-        (
-            (unpaid_regular_seconds - payable_regular_seconds)::hugeint * regular_factor
-            + (unpaid_overtime_seconds - payable_overtime_seconds)::hugeint * overtime_factor
-        ) * hourly_rate_scaled * discount_factor as over_cap_numerator
+        case
+            when unpaid_regular_seconds + unpaid_overtime_seconds > payable_seconds
+                then
+                    (
+                        (unpaid_regular_seconds - payable_regular_seconds)::hugeint * regular_factor
+                        + (unpaid_overtime_seconds - payable_overtime_seconds)::hugeint * overtime_factor
+                    ) * hourly_rate_scaled * discount_factor
+        end as over_cap_numerator
     from factors
 
 )
@@ -3086,7 +3090,7 @@ numerators as (
 select
     * exclude (numerator, over_cap_numerator, divisor),
     ((2 * numerator + divisor) // (2 * divisor))::bigint as amount_minor,
-    ((2 * over_cap_numerator + divisor) // (2 * divisor))::bigint as over_cap_seconds_minor
+    coalesce((2 * over_cap_numerator + divisor) // (2 * divisor), 0)::bigint as over_cap_seconds_minor
 from numerators
 """,
     "pricing.money_cap": """\
@@ -3127,9 +3131,20 @@ select
 from counted
 """,
     "work.priced_log": """\
--- One row per eligible time log in scope (row_id) with every step of the pricing chain.
+-- One row per eligible time log in scope (row_id): what the pricing chain says is owed for it.
+-- Only what later steps read is kept: writing a table costs by the column. pricing.money_cap has every step.
 select
-    money_cap.*,
+    money_cap.row_id,
+    money_cap.contract_id,
+    money_cap.place,
+    money_cap.worked_on,
+    money_cap.worked_month,
+    money_cap.hourly_rate_scaled,
+    money_cap.payable_seconds,
+    money_cap.unpaid_regular_seconds + money_cap.unpaid_overtime_seconds - money_cap.payable_seconds
+        as over_cap_seconds,
+    money_cap.expected_minor,
+    money_cap.over_cap_minor,
     log.time_log_id,
     log.project_id,
     log.person,
@@ -3422,8 +3437,7 @@ select
     priced_log.payable_seconds,
     priced_log.expected_minor,
     priced_log.over_cap_minor,
-    priced_log.unpaid_regular_seconds + priced_log.unpaid_overtime_seconds - priced_log.payable_seconds
-        as over_cap_seconds,
+    priced_log.over_cap_seconds,
     coalesce(direct.billed_minor, pooled_log.billed_minor, 0) as billed_minor,
     case
         when direct.row_id is not null and direct.has_all_seconds then direct.billed_seconds

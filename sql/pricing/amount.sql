@@ -25,10 +25,14 @@ numerators as (
         *,
         (payable_regular_seconds::hugeint * regular_factor + payable_overtime_seconds::hugeint * overtime_factor)
         * hourly_rate_scaled * discount_factor as numerator,
-        (
-            (unpaid_regular_seconds - payable_regular_seconds)::hugeint * regular_factor
-            + (unpaid_overtime_seconds - payable_overtime_seconds)::hugeint * overtime_factor
-        ) * hourly_rate_scaled * discount_factor as over_cap_numerator
+        case
+            when unpaid_regular_seconds + unpaid_overtime_seconds > payable_seconds
+                then
+                    (
+                        (unpaid_regular_seconds - payable_regular_seconds)::hugeint * regular_factor
+                        + (unpaid_overtime_seconds - payable_overtime_seconds)::hugeint * overtime_factor
+                    ) * hourly_rate_scaled * discount_factor
+        end as over_cap_numerator
     from factors
 
 )
@@ -36,5 +40,5 @@ numerators as (
 select
     * exclude (numerator, over_cap_numerator, divisor),
     ((2 * numerator + divisor) // (2 * divisor))::bigint as amount_minor,
-    ((2 * over_cap_numerator + divisor) // (2 * divisor))::bigint as over_cap_seconds_minor
+    coalesce((2 * over_cap_numerator + divisor) // (2 * divisor), 0)::bigint as over_cap_seconds_minor
 from numerators

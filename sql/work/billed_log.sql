@@ -13,8 +13,7 @@ select
     priced_log.payable_seconds,
     priced_log.expected_minor,
     priced_log.over_cap_minor,
-    priced_log.unpaid_regular_seconds + priced_log.unpaid_overtime_seconds - priced_log.payable_seconds
-        as over_cap_seconds,
+    priced_log.over_cap_seconds,
     coalesce(direct.billed_minor, pooled_log.billed_minor, 0) as billed_minor,
     case
         when direct.row_id is not null and direct.has_all_seconds then direct.billed_seconds

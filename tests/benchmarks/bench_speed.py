@@ -110,6 +110,7 @@ def add_logs(connection, count: int, contracts: int) -> None:
         "select project_id from (select contract_id, min(project_id) as project_id from temp.project group by 1) "
         f"order by hash(project_id || '{random.random()}') limit {contracts}",
     ).fetchall()
+    connection.rollback()
     cells = ", ".join(f"null::varchar as {cell}" for cell in loading.cells_of("time_logs"))
     rows = " union all ".join(
         f"select '{random.getrandbits(128):032x}', '{project[0]}', 'Nora Ahmed', '2026-03-30', '3600' "
@@ -118,8 +119,10 @@ def add_logs(connection, count: int, contracts: int) -> None:
     )
     driver = connection.connection.driver_connection
     driver.execute(f"create or replace temp table arriving as select {cells} limit 0")
-    driver.execute("insert into arriving by name select id || '-' || row_number() over () as time_log_id, project_id, "
-                   f"person, worked_on, seconds from ({rows}) as t(id, project_id, person, worked_on, seconds)")
+    driver.execute(
+        "insert into arriving by name select id || '-' || row_number() over () as time_log_id, project_id, person, "
+        f"worked_on, seconds from ({rows}) as t(id, project_id, person, worked_on, seconds)"
+    )
     with connection.begin():
         loading.load(connection, {"time_logs": "arriving"}, source="canonical", now=NOW)
 
