@@ -28,6 +28,7 @@ from abr import console as show
 from abr import data_simulator, database, explaining, formats, inbox, loading, monitor, reconciliation_engine
 from abr import settings as settings_module
 from abr.exceptions import ABRError, DataIntegrityError, UsageError
+from abr.models import METADATA
 from abr.settings import Settings
 
 DEMO_DATABASE = "duckdb:///abr-demo.duckdb"
@@ -156,8 +157,13 @@ def _settings(database_url: str | None, **flags: Any) -> Settings:
 def _opened(settings: Settings, *, must_exist: bool = False, upgrade: bool = False) -> Iterator[Connection]:
     path = settings_module.database_path(settings)
     if must_exist and path is not None and not path.exists():
+        demo = database.path_of(DEMO_DATABASE)
+        has_demo = demo is not None and demo.exists()
         raise UsageError(
-            f"there is no database {path}", "load files first: abr load FOLDER, or name one with --database"
+            f"there is no database {path}",
+            f"add --database {demo} to see the demo's, or load your own files first: abr load FOLDER"
+            if has_demo
+            else "load files first: abr load FOLDER, or name one with --database",
         )
     with (
         database.connect(settings.database_url, memory_limit=settings.memory_limit, upgrade=upgrade) as connection,
@@ -425,7 +431,7 @@ def _inbox_feed(connection: Connection, settings: Settings, *, has_created: bool
     return feed
 
 
-def _watch(
+def _watch(  # noqa: C901  one loop: what it draws and what it does belong together
     connection: Connection,
     settings: Settings,
     feed: Feed,
@@ -844,7 +850,8 @@ def _write_files(folder: Path, *, seed: int, until: date, size: data_simulator.F
 
 @app.command(
     "report",
-    epilog="Examples:  [bold]abr report[/]   [bold]abr report --all --currency EUR[/]   [bold]abr report --format csv > positions.csv[/]",
+    epilog="Examples:  [bold]abr report[/]   [bold]abr report --all --currency EUR[/]   "
+    "[bold]abr report --format csv > positions.csv[/]",
 )
 def report_command(
     every: Annotated[bool, typer.Option("--all", help="Also contracts with nothing to do.")] = False,
@@ -857,7 +864,10 @@ def report_command(
     settings = _settings(database_url)
     with _opened(settings, must_exist=True) as connection:
         where = "where (:currency is null or currency = :currency) and (:client is null or client = :client)"
-        worth = "(leakage_amount > 0 or overbilled_amount > 0 or exposure_amount > 0 or quarantined_hours > 0 or quarantined_line_count > 0)"
+        worth = (
+            "(leakage_amount > 0 or overbilled_amount > 0 or exposure_amount > 0 or quarantined_hours > 0 "
+            "or quarantined_line_count > 0)"
+        )
         bound = {"currency": currency, "client": client}
         positions = _rows(
             connection, f"select * from report.contract_position {where} {'' if every else 'and ' + worth}", **bound
@@ -865,7 +875,8 @@ def report_command(
         total = _rows(connection, f"select count(*) as n from report.contract_position {where}", **bound)[0]["n"]
         findings = _rows(
             connection,
-            "select distinct contract_id, side, class from report.finding where side in ('leakage', 'overbilled', 'exposure')",
+            "select distinct contract_id, side, class from report.finding "
+            "where side in ('leakage', 'overbilled', 'exposure')",
         )
         decimals = _decimals(connection)
         columns = _columns(connection, "report.contract_position")
@@ -880,7 +891,8 @@ def report_command(
 
 @app.command(
     "findings",
-    epilog="Examples:  [bold]abr findings --side leakage[/]   [bold]abr findings --contract C-014 --class late_entry[/]   "
+    epilog="Examples:  [bold]abr findings --side leakage[/]   "
+    "[bold]abr findings --contract C-014 --class late_entry[/]   "
     "[bold]abr findings --history --format json[/]",
 )
 def findings_command(
@@ -899,7 +911,7 @@ def findings_command(
     view = "report.finding_history" if history else "report.finding"
     with _opened(settings, must_exist=True) as connection:
         if class_:
-            _require_choice("class", class_, _finding_classes(connection))
+            _require_choice("class", class_, _rules(connection, "finding_rules"))
         if side:
             _require_choice("side", side, ("leakage", "overbilled", "exposure", "pending", "noise", "written_off"))
         where = (
@@ -923,15 +935,12 @@ def findings_command(
     _print_rows(rows, form, show.findings_table(rows, decimals=decimals, total_count=total), columns)
 
 
-def _finding_classes(connection: Connection) -> list[str]:
-    return [
-        row["name"]
-        for row in _rows(
-            connection,
-            "select view_name as name from duckdb_views() where schema_name = 'finding_rules' "
-            "and view_name != 'all_rules' order by all",
-        )
-    ]
+def _rules(connection: Connection, *folders: str) -> list[str]:
+    """Return the names of the rules in these folders: finding classes, or quarantine reasons."""
+    names = _rows(
+        connection, "select schema_name, view_name from duckdb_views() where view_name != 'all_rules' order by 2"
+    )
+    return [row["view_name"] for row in names if row["schema_name"] in folders]
 
 
 def _require_choice(what: str, value: str, choices: Sequence[str]) -> None:
@@ -1058,13 +1067,20 @@ def quarantine_command(
     with _opened(settings, must_exist=True) as connection:
         if data_set:
             _require_choice("data set", data_set, loading.DATASETS)
+        if reason:
+            _require_choice(
+                "reason", reason, _rules(connection, "quarantine_rules", "reference_rules", "coverage_rules")
+            )
         where = (
             "where (:reason is null or list_contains(string_split(reasons, ','), :reason)) "
             "and (:data_set is null or entity = :data_set)"
         )
         bound = {"reason": reason, "data_set": data_set}
+        order = "valid_from_run_id" if history else "quarantine_id"
         only = f"limit {limit}" if form is Format.TABLE else ""
-        rows = _rows(connection, f"select * from {view} {where} order by entity, key, opened_run_id {only}", **bound)
+        rows = _rows(
+            connection, f"select * from {view} {where} order by entity, key, opened_run_id, {order} {only}", **bound
+        )
         total = _rows(connection, f"select count(*) as n from {view} {where}", **bound)[0]["n"]
         columns = _columns(connection, view)
     _print_rows(rows, form, show.quarantine_table(rows, total_count=total), columns)
@@ -1150,8 +1166,11 @@ def status_command(database_url: DatabaseOption = None, form: FormatOption = For
                 {"what": f"{row['table']} rows", "value": str(row["rows"])}
                 for row in _rows(
                     connection,
-                    "select schema_name || '.' || table_name as table, estimated_size as rows from duckdb_tables() "
-                    "where schema_name in ('source', 'audit') order by all",
+                    " union all by name ".join(
+                        f"select '{table.fullname}' as table, count(*) as rows from {table.fullname}"
+                        for table in METADATA.sorted_tables
+                    )
+                    + " order by all",
                 )
             ),
         ]

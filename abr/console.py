@@ -440,6 +440,7 @@ FINDING_HISTORY_COLUMNS = (
     Column("version", "Version", "count"),
     Column("state", "State", whole=True),
     Column("contract_id", "Contract", whole=True),
+    Column("side", "Side", leave=4, whole=True),
     Column("class", "Class", leave=1, whole=True),
     Column("amount", "Amount", "money", none=UNKNOWN),
     Column("valid_from_run_id", "From run", "figure"),
@@ -458,6 +459,13 @@ QUARANTINE_COLUMNS = (
     Column("reasons", "Reasons", "list"),
     Column("detail", "Detail", "words", leave=1),
     Column("opened_run_id", "Since run", "figure", leave=6),
+)
+QUARANTINE_HISTORY_COLUMNS = (
+    *QUARANTINE_COLUMNS[:-1],
+    Column("waived_by", "Waived by", optional=True),
+    Column("valid_from_run_id", "From run", "figure"),
+    Column("valid_to_run_id", "To run", "figure"),
+    Column("valid_from_at", "From", "moment", leave=7),
 )
 HISTORY_COLUMNS = (
     Column("run_id", "Run", "figure"),
@@ -597,7 +605,9 @@ def findings_table(rows: Sequence[Row], *, decimals: Decimals, total_count: int 
 
 
 def quarantine_table(rows: Sequence[Row], *, total_count: int | None = None) -> RenderableType:
-    """Return rows of report.quarantine under the heading they are known by."""
+    """Return rows of report.quarantine under the heading they are known by; or rows of its history, a version each."""
+    if rows and "valid_from_run_id" in rows[0]:
+        return rows_table(rows, QUARANTINE_HISTORY_COLUMNS, total_count=total_count, rest="take --format csv for all")
     count = len(rows) if total_count is None else total_count
     seconds = sum((Decimal(row["seconds"] or 0) for row in rows), Decimal(0))
     if not rows:
@@ -666,6 +676,9 @@ def explanation(sections: Sequence[Section]) -> RenderableType:
     return Group(*parts)
 
 
+_STEPS_WIDTH_MAX = 110
+
+
 @dataclass(frozen=True)
 class _Steps:
     steps: Sequence[Step]
@@ -673,9 +686,10 @@ class _Steps:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         labels = [safe(step.label) for step in self.steps]
         results = [safe(step.result) for step in self.steps]
-        label_width = min(max(map(cell_len, labels)), max(options.max_width // 4, 8))
-        result_width = min(max(map(cell_len, results)), max(options.max_width // 3, 8))
-        formula_width = max(options.max_width - label_width - result_width - 3 * _GAP, 8)
+        width = min(options.max_width, _STEPS_WIDTH_MAX)  # a result far from its formula cannot be followed by eye
+        label_width = min(max(map(cell_len, labels)), max(width // 4, 8))
+        result_width = min(max(map(cell_len, results)), max(width // 3, 8))
+        formula_width = max(width - label_width - result_width - 3 * _GAP, 8)
         table = Table.grid(padding=(0, _GAP, 0, 0))
         table.add_column(width=label_width, overflow="fold")
         table.add_column(width=formula_width, overflow="fold")

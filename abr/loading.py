@@ -236,9 +236,7 @@ def _load_dataset(
             f"create temp table known_row as select row_id, digest from {table} "
             f"where ended_load_id is null and {this_source} and digest in (select digest from temp.read_row)",
         )
-        run(
-            "create temp table read_key as select distinct key from temp.read_row where key is not null"
-        )
+        run("create temp table read_key as select distinct key from temp.read_row where key is not null")
         run(
             f"insert into temp.ended_row select row_id, 'superseded' from {table} where ended_load_id is null "
             f"and {this_source} and {key} in (select key from temp.read_key) "
@@ -373,7 +371,9 @@ def _reading(dataset: str, relation: str, prefix: str) -> str:
         kind = kinds.get(name, "text")
         if kind == "text":
             is_foreign = prefix and dataset == "time_logs" and name == "time_log_id"
-            typed.append(f'{_quoted(prefix)} || "text_{name}" as "{name}"' if is_foreign else f'"text_{name}" as "{name}"')
+            typed.append(
+                f'{_quoted(prefix)} || "text_{name}" as "{name}"' if is_foreign else f'"text_{name}" as "{name}"'
+            )
         elif kind == "duration":
             typed.append(f"{_seconds()} as seconds")
             # Several at once say nothing together, so each of them is odd.

@@ -802,7 +802,8 @@ from by_run
 inner join audit.run on by_run.run_id = run.run_id
 """,
     "report.quarantine": """\
--- One row per row set aside now (quarantine_id), with every reason it has and its cells as given.
+-- One row per row set aside now (quarantine_id), with every reason it has and its cells: as
+-- given where one could not be read, else as they were read.
 -- state is open, or waived where a person accepted that the row stays out.
 select
     quarantine_open.quarantine_id,
@@ -1541,7 +1542,7 @@ where
 select
     'time_logs' as dataset,
     row_id,
-    seconds || ' s' as detail
+    concat(seconds // 3600, ':', lpad((seconds // 60 % 60)::varchar, 2, '0'), ' h') as detail
 from temp.log_row
 where
     seconds > 86400
@@ -2255,7 +2256,10 @@ reasons as (
         dataset,
         row_id,
         string_agg(reason, ',' order by reason) as reasons,
-        string_agg(reason || ' (' || detail || ')', '; ' order by reason) filter (where detail != '') as detail
+        case
+            when count(*) = 1 then any_value(detail)
+            else string_agg(reason || ' (' || detail || ')', '; ' order by reason) filter (where detail != '')
+        end as detail
     from temp.reason
     group by dataset, row_id
 
@@ -2636,8 +2640,8 @@ inner join temp.contract using (contract_id)
 -- In a day unit each log gets what it adds to the rounded day; the last also gets what is left of it.
 with
 
--- Read once: a view that two branches read is computed twice.
-logs as materialized (
+-- DuckDB computes a CTE that two branches read once, a view twice.
+logs as (
 
     select
         eligible.*,
@@ -2855,7 +2859,7 @@ from billing.estimate
 -- One row per eligible time log (row_id): its rounded seconds as regular ones and overtime, per person and day.
 with
 
-logs as materialized (
+logs as (
 
     select
         rounded.*,
@@ -2947,7 +2951,7 @@ where class = 'unapproved'
 -- first.
 with
 
-logs as materialized (
+logs as (
 
     select
         overtime.*,
@@ -2999,7 +3003,7 @@ from used
 -- One row per eligible time log (row_id): what of it lies within the contract's hours cap, regular seconds first.
 with
 
-logs as materialized (
+logs as (
 
     select
         prepaid.*,
@@ -3097,7 +3101,7 @@ from numerators
 -- One row per eligible time log (row_id): what is owed for it within the contract's money cap.
 with
 
-logs as materialized (
+logs as (
 
     select *
     from pricing.amount
@@ -3267,7 +3271,7 @@ pool_months as (
 
 ),
 
-unbilled as materialized (
+unbilled as (
 
     select
         priced_log.row_id,
@@ -3818,7 +3822,7 @@ select 'void_not_rebilled' as rule_name, * from finding_rules.void_not_rebilled
 with
 
 -- A finding is identified by contract, class and what it is about.
-found as materialized (
+found as (
 
     select
         *,

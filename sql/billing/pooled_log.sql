@@ -18,7 +18,7 @@ pool_months as (
 
 ),
 
-unbilled as materialized (
+unbilled as (
 
     select
         priced_log.row_id,

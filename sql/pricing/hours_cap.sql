@@ -1,7 +1,7 @@
 -- One row per eligible time log (row_id): what of it lies within the contract's hours cap, regular seconds first.
 with
 
-logs as materialized (
+logs as (
 
     select
         prepaid.*,

@@ -1,7 +1,7 @@
 -- One row per eligible time log (row_id): what is owed for it within the contract's money cap.
 with
 
-logs as materialized (
+logs as (
 
     select *
     from pricing.amount

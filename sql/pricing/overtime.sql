@@ -1,7 +1,7 @@
 -- One row per eligible time log (row_id): its rounded seconds as regular ones and overtime, per person and day.
 with
 
-logs as materialized (
+logs as (
 
     select
         rounded.*,

@@ -2,7 +2,7 @@
 -- first.
 with
 
-logs as materialized (
+logs as (
 
     select
         overtime.*,

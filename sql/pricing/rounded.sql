@@ -2,8 +2,8 @@
 -- In a day unit each log gets what it adds to the rounded day; the last also gets what is left of it.
 with
 
--- Read once: a view that two branches read is computed twice.
-logs as materialized (
+-- DuckDB computes a CTE that two branches read once, a view twice.
+logs as (
 
     select
         eligible.*,

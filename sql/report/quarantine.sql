@@ -1,4 +1,5 @@
--- One row per row set aside now (quarantine_id), with every reason it has and its cells as given.
+-- One row per row set aside now (quarantine_id), with every reason it has and its cells: as
+-- given where one could not be read, else as they were read.
 -- state is open, or waived where a person accepted that the row stays out.
 select
     quarantine_open.quarantine_id,

@@ -3,7 +3,7 @@
 with
 
 -- A finding is identified by contract, class and what it is about.
-found as materialized (
+found as (
 
     select
         *,

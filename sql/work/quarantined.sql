@@ -8,7 +8,10 @@ reasons as (
         dataset,
         row_id,
         string_agg(reason, ',' order by reason) as reasons,
-        string_agg(reason || ' (' || detail || ')', '; ' order by reason) filter (where detail != '') as detail
+        case
+            when count(*) = 1 then any_value(detail)
+            else string_agg(reason || ' (' || detail || ')', '; ' order by reason) filter (where detail != '')
+        end as detail
     from temp.reason
     group by dataset, row_id
 
