@@ -88,6 +88,18 @@ _KEYS: dict[str, tuple[int, tuple[str, ...]]] = {
     "invoice_lines": (2, ("invoice_id", "line_no")),
 }
 
+# Rows of large data sets that are set aside whatever else is received.
+_DOUBTFUL = {
+    "time_logs": (
+        "time_log_id is null or project_id is null or person is null or worked_on is null or seconds is null "
+        "or seconds not between 1 and 86400"
+    ),
+    "invoice_lines": (
+        "invoice_id is null or line_no is null or net_amount is null or net_amount * 100 != round(net_amount * 100) "
+        "or kind not in ('time', 'expense', 'fixed', 'prepaid', 'other')"
+    ),
+}
+
 # Which contracts, projects and invoices a changed row touches.
 _TOUCHES = {
     "contracts": (("contract", "contract_id"),),
@@ -98,7 +110,17 @@ _TOUCHES = {
     "invoice_lines": (("invoice", "invoice_id"),),
 }
 
-_OWN_COLUMNS = ("row_id", "source", "started_load_id", "ended_load_id", "ended_by", "odd_cells", "raw", "digest")
+_OWN_COLUMNS = (
+    "row_id",
+    "source",
+    "started_load_id",
+    "ended_load_id",
+    "ended_by",
+    "odd_cells",
+    "raw",
+    "digest",
+    "raw_digest",
+)
 
 
 @dataclass(frozen=True)
@@ -209,7 +231,7 @@ def _load_dataset(
 ) -> tuple[LoadCount, int]:
     run = connection.exec_driver_sql
     table = f"source.{dataset}"
-    key = key_expression(dataset)
+    key = _identity(dataset)
     this_source = f"source = {_quoted(source)}"
     read: int = run(f"select count(*) from {relation}").scalar_one()
     had_rows = run(f"select 1 from {table} where ended_load_id is null and {this_source} limit 1").first() is not None
@@ -278,9 +300,9 @@ def _load_dataset(
     first_row_id = run(f"select coalesce(max(row_id), 0) + 1 from {table}").scalar_one()
     names = ", ".join(columns_of(dataset))
     run(
-        f"insert into {table} (row_id, source, started_load_id, odd_cells, raw, digest, {names}) "
+        f"insert into {table} (row_id, source, started_load_id, odd_cells, raw, digest, raw_digest, {names}) "
         f"select row_number() over () - 1 + {first_row_id}, {_quoted(source)}, {load_id}, "
-        f"odd_cells, raw, digest, {names} "
+        f"odd_cells, raw, digest, {RAW_DIGEST}, {names} "
         "from temp.read_row",
     )
     if new_count or ended_count:
@@ -303,7 +325,7 @@ def _mark_conflicts(connection: Connection, dataset: str, *, load_id: int, first
         return
     run = connection.exec_driver_sql
     table = f"source.{dataset}"
-    key = key_expression(dataset)
+    key = _identity(dataset)
     changed = f"(row_id >= {first_row_id} or row_id in (select row_id from temp.ended_row))"
     run("drop table if exists temp.conflicting")
     touched = "" if is_first else f"and {key} in (select {key} from {table} where {changed} and {key} is not null)"
@@ -342,22 +364,41 @@ def _covered(covers: tuple[tuple[date, date], ...], persons: tuple[str, ...]) ->
 
 
 def key_expression(dataset: str) -> str:
-    """Return the expression of a row's key, NULL where a cell the key needs is blank."""
+    """Return the expression of a row's key as people write it, NULL where a cell the key needs is blank."""
+    return " || '/' || ".join(_key_parts(dataset))
+
+
+def _identity(dataset: str) -> str:
+    """Return the expression rows are told apart by: the key, with lengths, so that a/b + c is not a + b/c."""
+    parts = _key_parts(dataset)
+    return (
+        parts[0]
+        if len(parts) == 1
+        else f"concat_ws('/', {', '.join(f'strlen({part})' for part in parts[:-1])}, {key_expression(dataset)})"
+    )
+
+
+def _key_parts(dataset: str) -> list[str]:
     required, cells = _KEYS[dataset]
-    kinds = _KINDS[dataset]
     parts = []
     for place, cell in enumerate(cells):
         part = cell
-        if cell in kinds:
+        if cell in _KINDS[dataset]:
             part = f"coalesce({cell}::varchar, json_extract_string(odd_cells, '{cell}'))"
         parts.append(part if place < required else f"coalesce({part}, '')")
-    return parts[0] if len(parts) == 1 else "(" + " || '/' || ".join(parts) + ")"
+    return parts
 
 
 def digest_expression(dataset: str) -> str:
     """Return the expression of a row's digest: 63 bits of the md5 of its typed cells and of those not read."""
-    cells = (f'coalesce("{name}"::varchar, chr(30))' for name in (*columns_of(dataset), "odd_cells"))
-    return f"(md5_number_lower(concat_ws(chr(31), {', '.join(cells)})) >> 1)::bigint"
+    names = (*columns_of(dataset), "odd_cells")
+    cells = ", ".join(f'coalesce("{name}"::varchar, chr(30))' for name in names)
+    # Lengths, because a cell may hold the separator.
+    lengths = ", ".join(f'strlen("{name}")' for name in names if name not in _KINDS[dataset])
+    return f"(md5_number_lower(concat_ws(chr(31), {cells}, {lengths})) >> 1)::bigint"
+
+
+RAW_DIGEST = "(md5_number_lower(raw) >> 1)::bigint"
 
 
 def _reading(dataset: str, relation: str, prefix: str) -> str:
@@ -387,15 +428,15 @@ def _reading(dataset: str, relation: str, prefix: str) -> str:
     odd_cells = f"'{{' || nullif(concat_ws(',', {', '.join(odd)}), '') || '}}'" if odd else "null::varchar"
     given = ", ".join(f"'{cell}', \"given_{cell}\"" for cell in cells)
     raw = f"json_object({given})::varchar"
-    if dataset in ("time_logs", "invoice_lines"):
-        # Large data sets keep their cells as given only where reading them lost something.
-        raw = f"case when odd_cells is not null then {raw} end"
+    if dataset in _DOUBTFUL:
+        # Large data sets keep their cells as given only where a row cannot be trusted as it stands.
+        raw = f"case when odd_cells is not null or {_DOUBTFUL[dataset]} then {raw} end"
     listed = ", ".join(f'"{name}"' for name in names)
     return (
         f"with trimmed as (select {', '.join(_trimmed(cell) for cell in cells)} from {relation}), "
         f"typed as (select *, {', '.join(typed)} from trimmed), "
         f"judged as (select *, {odd_cells} as odd_cells from typed) "
-        f"select {listed}, odd_cells, {raw} as raw, {key_expression(dataset)} as key, "
+        f"select {listed}, odd_cells, {raw} as raw, {_identity(dataset)} as key, "
         f"{digest_expression(dataset)} as digest from judged"
     )
 
@@ -468,13 +509,15 @@ def _seconds_of(cell: str) -> str:
             "+ coalesce(try_cast(regexp_extract(text_duration, ':[0-9]{2}:([0-9]{2})', 1) as bigint), 0) end"
         )
     factor = {"seconds": 1, "minutes": 60, "hours": 3600}[cell]
-    # What lies past the 22nd decimal cannot tip the rounding: halves of a second have at most five.
-    number = f"try_cast(regexp_extract(text_{cell}, '^[+-]?[0-9]*[.]?[0-9]{{0,22}}') as decimal(38, 22))"
-    value = f"round({number} * {factor})::bigint"
     whole = f"try_cast(text_{cell} as bigint) * {factor}"
+    # Whole units and their fraction apart: 34 decimals fit beside nothing else.
+    units = f"try_cast(coalesce(nullif(regexp_extract(text_{cell}, '^[+-]?([0-9]*)', 1), ''), '0') as bigint)"
+    fraction = f"('0.' || regexp_extract(text_{cell}, '[.]([0-9]{{0,34}})', 1) || '0')::decimal(38, 34)"
+    value = f"{units} * {factor} + round({fraction} * {factor})::bigint"
     return (
         f"case when regexp_full_match(text_{cell}, '[+-]?[0-9]{{1,10}}') then {whole} "
-        f"when regexp_full_match(text_{cell}, '{_NUMBER}') and abs({number}) < 10000000000 then {value} end"
+        f"when regexp_full_match(text_{cell}, '{_NUMBER}') and {units} < 10000000000 "
+        f"then case when text_{cell}[1] = '-' then -({value}) else {value} end end"
     )
 
 

@@ -71,6 +71,7 @@ def source_row() -> tuple[Column[Any], ...]:
         column("odd_cells", String(), "JSON: trimmed text of the cells that could not be read"),
         column("raw", String(), "JSON: the cells as given, where the columns do not say it all"),
         column("digest", BigInteger(), "hash of the cells, so that an edit behind ABR's back shows", required=True),
+        column("raw_digest", BigInteger(), "hash of raw"),
     )
 
 

@@ -583,7 +583,8 @@ def _changed_sources(connection: Connection) -> list[Difference]:
     for dataset in loading.DATASETS:
         rows = connection.exec_driver_sql(
             f"select row_id, {loading.key_expression(dataset)} as key from source.{dataset} "
-            f"where digest != {loading.digest_expression(dataset)} order by row_id",
+            f"where digest != {loading.digest_expression(dataset)} "
+            f"or raw_digest is distinct from {loading.RAW_DIGEST} order by row_id",
         ).fetchall()
         found += [
             Difference(f"source.{dataset}", row.key or f"row {row.row_id}", "a cell was changed since it was loaded")

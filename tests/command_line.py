@@ -126,7 +126,7 @@ def clean_environment(monkeypatch: object, folder: Path) -> Path:
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str | None]]) -> Path:
     """Write the rows as a CSV file; what a row lacks is blank."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer = csv.DictWriter(file, columns, restval="")  # ends lines in CRLF, else a CR would not be quoted
         writer.writeheader()
         writer.writerows(rows)
     return path

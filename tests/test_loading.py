@@ -563,7 +563,7 @@ def test_a_required_cell_that_is_blank_is_missing(connection):
         for column in required:
             harness.wipe(connection)
             found = set_aside(connection, dataset, column, [" "])[" "]
-            assert (found["reasons"], found["detail"]) == ("missing_value", f"missing_value ({column})")
+            assert (found["reasons"], found["detail"]) == ("missing_value", column)
 
 
 def test_each_thing_a_time_log_can_lack_has_its_own_reason(connection):
@@ -662,7 +662,7 @@ def test_more_than_one_duration_cell_is_unreadable_also_where_they_agree(connect
     receive(connection, **FIRM | {"time_logs": [LOG, several]})
     assert reasons(connection) == {("time_logs", "L-2"): [UNREADABLE]}
     ((detail, seconds),) = read(connection, "select detail, seconds from report.quarantine")
-    assert detail == "unparseable_value (hours: 1; minutes: 60)"
+    assert detail == "hours: 1; minutes: 60"
     assert seconds is None
 
 

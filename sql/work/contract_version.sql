@@ -1,4 +1,4 @@
--- One row per live version of a contract in scope that has an id, with the days it is in force.
+-- One row per live version of a contract in scope that has an id (precedence), with the days it is in force.
 -- A blank or unreadable start is since ever, a blank or unreadable end is open.
 select
     contract_id,
