@@ -859,7 +859,8 @@ def _explained(
         ),
         unit=_all(
             connection,
-            "select other.* from temp.priced_log as other inner join temp.priced_log as own on "
+            "select other.*, log.seconds from temp.priced_log as other inner join temp.log using (row_id) "
+            "inner join temp.priced_log as own on "
             "(other.contract_id, other.project_id, other.person, other.task, other.worked_on) is not distinct from "
             "(own.contract_id, own.project_id, own.person, own.task, own.worked_on) where own.row_id = :id "
             "order by other.place",

@@ -306,10 +306,11 @@ def drained(descriptor):
     return content.decode()
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(books, simulated):
-    assert abr("run", "--database", simulated).code == 0
+def test_a_reader_that_has_seen_enough_is_no_error(simulated, folder):
+    path = Path(shutil.copy(simulated, folder / "demo.duckdb"))
+    assert abr("run", "--database", path).code == 0
     for words in (["findings", "--format", "csv"], ["report"], ["run"], ["monitor", "--cycles", 1]):
-        process = command_line.started(*words, "--database", simulated)
+        process = command_line.started(*words, "--database", path)
         process.stdout.close()
         process.stdout = None
         ended = command_line.ended(process)

@@ -554,7 +554,7 @@ def test_a_load_says_what_it_did():
 
 def test_verify_names_each_row_that_differs():
     row = {"what": "audit.finding", "id": "00ff", "detail": "180.0000 is stored, 90.0000 recomputed"}
-    assert shown(console.verify_differences([row]))[2] == "audit.finding  00ff  180.0000 is stored, 90.0000 recomputed"
+    assert shown(console.verify_differences([row]))[2] == "audit.finding  00ff   180.0000 is stored, 90.0000 recomputed"
     assert shown(console.verify_differences([])) == ["everything stored equals what is recomputed"]
 
 
