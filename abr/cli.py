@@ -172,6 +172,16 @@ def _opened(settings: Settings, *, must_exist: bool = False, upgrade: bool = Fal
         yield connection
 
 
+@contextmanager
+def _beside(connection: Connection, settings: Settings) -> Iterator[Connection]:
+    """Yield a connection of this process for loading: temp tables of loads make plans on their connection stale."""
+    if settings_module.database_path(settings) is None:
+        yield connection
+        return
+    with connection.engine.connect() as other:
+        yield other
+
+
 def _rows(connection: Connection, query: str, **bound: Any) -> list[dict[str, Any]]:
     found = [dict(row) for row in connection.execute(text(query), bound).mappings()]
     connection.rollback()
@@ -300,14 +310,15 @@ def monitor_command(
     if source is Source.INBOX and (until or fail_at):
         raise UsageError("--until and --fail-at belong to the simulator", "leave them out, or add --source simulator")
     _talk(why)
-    with _opened(settings) as connection:
+    with _opened(settings) as connection, _beside(connection, settings) as feeding:
         if source is Source.SIMULATOR:
-            feed = _simulator_feed(connection, settings, seed=seed, until=until and until.date(), fail_at=fail_at)
+            feed = _simulator_feed(feeding, settings, seed=seed, until=until and until.date(), fail_at=fail_at)
         else:
-            feed = _inbox_feed(connection, settings, has_created=why.startswith("abr: watching"))
+            feed = _inbox_feed(feeding, settings, has_created=why.startswith("abr: watching"))
         clock = _simulated_clock(until.date(), settings) if until else reconciliation_engine.utc_now
         _watch(
             connection,
+            feeding,
             settings,
             feed,
             clock,
@@ -433,6 +444,7 @@ def _inbox_feed(connection: Connection, settings: Settings, *, has_created: bool
 
 def _watch(  # noqa: C901  one loop: what it draws and what it does belong together
     connection: Connection,
+    feeding: Connection,
     settings: Settings,
     feed: Feed,
     clock: Callable[[], datetime],
@@ -488,13 +500,14 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
             _print(show.lines(shown, before))
             sys.stdout.flush()
 
+    interrupts = [_interrupt(connection), _interrupt(feeding)]
     try:
         if live:
             live.start()
         signals = monitor.watch(
             settings.interval_seconds,
             tick,
-            interrupt=_interrupt(connection),
+            interrupt=lambda: [interrupt() for interrupt in interrupts],
             idle=draw if is_live else None,
             cycles=cycles,
         )

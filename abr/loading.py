@@ -371,11 +371,12 @@ def key_expression(dataset: str) -> str:
 def _identity(dataset: str) -> str:
     """Return the expression rows are told apart by: the key, with lengths, so that a/b + c is not a + b/c."""
     parts = _key_parts(dataset)
-    return (
-        parts[0]
-        if len(parts) == 1
-        else f"concat_ws('/', {', '.join(f'strlen({part})' for part in parts[:-1])}, {key_expression(dataset)})"
-    )
+    if len(parts) == 1:
+        return parts[0]
+    key = key_expression(dataset)
+    lengths = ", ".join(f"strlen({part})" for part in parts[:-1])
+    # Only for rows with a whole key: concat_ws would pass over a blank cell.
+    return f"case when {key} is not null then concat_ws('/', {lengths}, {key}) end"
 
 
 def _key_parts(dataset: str) -> list[str]:

@@ -143,15 +143,12 @@ POSITIONS = "report.contract_position"
 # Each command that prints rows, and the view it shows or its columns.
 PRINTED = {
     "report": POSITIONS,
-    "report --all": POSITIONS,
     "report --currency JPY": POSITIONS,
     "report --client nobody": POSITIONS,
     "findings": "report.finding",
-    "findings --side exposure": "report.finding",
     "findings --class void_not_rebilled": "report.finding",
     "findings --history": "report.finding_history",
     "quarantine": "report.quarantine",
-    "quarantine --reason missing_person": "report.quarantine",
     "quarantine --data-set rates": "report.quarantine",
     "quarantine --history": "report.quarantine_history",
     "history": "report.run_history",

@@ -98,9 +98,7 @@ def flat(sections):
 
 
 def explained_sections(connection, wanted_id):
-    explained = reconciliation_engine.explain(
-        connection, wanted_id, thresholds=harness.DEFAULT, today=harness.AS_OF
-    )
+    explained = reconciliation_engine.explain(connection, wanted_id, thresholds=harness.DEFAULT, today=harness.AS_OF)
     return explained, explaining.sections(explained, DECIMALS)
 
 
@@ -493,9 +491,7 @@ def test_a_finding_without_a_log_is_explained_with_its_contract(connection, line
 
 def test_a_foreign_line_keeps_its_currency(connection):
     harness.wipe(connection)
-    harness.receive(
-        connection, firm({}, TWO_LOGS, [line(1, "80", time_log_id="L-1")], invoice={"currency": "JPY"})
-    )
+    harness.receive(connection, firm({}, TWO_LOGS, [line(1, "80", time_log_id="L-1")], invoice={"currency": "JPY"}))
     harness.run(connection)
     (finding,) = harness.rows(connection, "select * from report.finding where class = 'currency_mismatch'")
     _, sections = explained_sections(connection, finding["finding_id"])

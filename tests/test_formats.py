@@ -269,7 +269,7 @@ def test_every_cell_comes_back_as_it_was_written(
     piece_bytes=st.sampled_from([2_100, 5_100, 70_000, 32_000_000]),
     style=st.sampled_from([(csv.QUOTE_MINIMAL, "\r\n"), (csv.QUOTE_ALL, "\n"), (csv.QUOTE_ALL, "\r\n")]),
 )
-def test_rows_survive_being_read_in_pieces(  # noqa: PLR0917  Hypothesis passes them by name
+def test_rows_survive_being_read_in_pieces(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     rows: list[tuple[str, str, str]],

@@ -272,7 +272,7 @@ def damage_cut(size):
     return damage
 
 
-@pytest.mark.parametrize("command", [["report"], ["run"], ["load", "given"]], ids=str)
+@pytest.mark.parametrize("command", [["report"], ["load", "given"]], ids=str)
 @pytest.mark.parametrize(
     "damage",
     [damage_text, damage_empty, damage_cut(None), damage_cut(4096), damage_cut(12_288), damage_cut(100)],
