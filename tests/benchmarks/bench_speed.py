@@ -142,7 +142,7 @@ def test_cycle_without_anything_new(benchmark, opened):
 
 
 def test_polars_recomputes_the_simple_case(benchmark, opened):
-    """Unbilled hours times rate, over the threshold, from frames already in memory: no terms, no history, no reasons."""
+    """Unbilled hours times rate, over the threshold, from frames in memory: no terms, no history, no reasons."""
     opened.rollback()
     driver = opened.connection.driver_connection
     logs = driver.sql("select time_log_id, project_id, worked_on, seconds from source.time_logs").pl()
