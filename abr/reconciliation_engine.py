@@ -26,6 +26,8 @@ _INPUTS = ("cycle", "threshold", "scope_contract", "scope_project", "scope_invoi
 _LOG_COUNTS = ("logs_received", "logs_eligible", "logs_quarantined", "logs_excluded", "logs_out_of_term")
 SECONDS_PER_HOUR = Decimal(3600)
 _FINDING_COUNTS = ("findings_opened", "findings_changed", "findings_closed")
+# After so many runs the work tables are made anew, so that the rows removed from them do not pile up in memory.
+_FILLS_MAX = 500
 _RUN_COLUMNS = (
     "run_id",
     "as_of",
@@ -333,10 +335,11 @@ def fill_work_tables(
     """
     run = connection.exec_driver_sql
     if not is_planned_once:
-        order = [name for name in views.work_order(connection) if name not in _INPUTS]
+        order = _filled_tables(connection)
+        # Removed rows of a temporary table stay in memory and are passed over by every scan: make the tables anew.
+        connection.info.pop("abr_fills_left", None)
         for place, name in enumerate(order):
-            run(f"delete from temp.{name}")
-            run(f"insert into temp.{name} from work.{name}")
+            run(f"create or replace temp table {name} as from work.{name}")
             if progress:
                 progress(place + 1, len(order))
             if name == until:
@@ -346,18 +349,26 @@ def fill_work_tables(
     # the smallest and greatest value at planning time, and returns garbage for others.
     run("set disabled_optimizers = 'compressed_materialization,statistics_propagation'")
     try:
-        names: Sequence[str] | None = connection.info.get("abr_prepared")
-        if names is None:
-            names = [name for name in views.work_order(connection) if name not in _INPUTS]
-            for name in names:
+        fills_left, order = connection.info.get("abr_fills_left", (0, []))
+        if not fills_left:
+            fills_left, order = _FILLS_MAX, _filled_tables(connection)
+            for name in order:
+                for statement in views.work_table(f"{views.WORK}.{name}"):
+                    run(statement)
+            for name in order:
                 run(f"prepare abr_clear_{name} as delete from temp.{name}")
                 run(f"prepare abr_fill_{name} as insert into temp.{name} from work.{name}")
-            connection.info["abr_prepared"] = names
-        for name in names:
+        connection.info["abr_fills_left"] = (fills_left - 1, order)
+        for name in order:
             run(f"execute abr_clear_{name}")
             run(f"execute abr_fill_{name}")
     finally:
         run("set disabled_optimizers = ''")
+
+
+def _filled_tables(connection: Connection) -> list[str]:
+    """Return the work tables that views fill, each after those it reads."""
+    return [name for name in views.work_order(connection) if name not in _INPUTS]
 
 
 def require_control_totals(connection: Connection) -> None:
