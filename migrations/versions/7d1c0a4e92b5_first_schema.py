@@ -2019,7 +2019,10 @@ candidates as (
         contract_version.starts_on,
         contract_version.ends_on,
         contract_version.ends_on < contract_version.starts_on as is_inverted,
-        log_row.worked_on > contract_version.ends_on as is_past
+        case when log_row.worked_on > contract_version.ends_on then log_row.worked_on - contract_version.ends_on end
+            as days_after,
+        case when log_row.worked_on < contract_version.starts_on then contract_version.starts_on - log_row.worked_on end
+            as days_before
     from temp.log_row
     inner join temp.project using (project_id)
     inner join temp.contract_version using (contract_id)
@@ -2036,8 +2039,9 @@ ranked as (
             partition by row_id
             order by
                 is_inverted,
-                case when is_past then worked_on - ends_on else starts_on - worked_on end,
-                is_past desc,
+                -- A log may lie both after the end and before the start of an inverted contract: the nearer counts.
+                least(days_after, days_before),
+                coalesce(days_after <= coalesce(days_before, days_after), false) desc,
                 contract_id desc
         ) as place
     from candidates
@@ -2047,7 +2051,7 @@ ranked as (
 select
     row_id,
     contract_id,
-    case when is_past then ends_on else starts_on end as rate_on
+    case when days_after <= coalesce(days_before, days_after) then ends_on else starts_on end as rate_on
 from ranked
 where place = 1
 """,
