@@ -26,6 +26,11 @@ _INPUTS = ("cycle", "threshold", "scope_contract", "scope_project", "scope_invoi
 _LOG_COUNTS = ("logs_received", "logs_eligible", "logs_quarantined", "logs_excluded", "logs_out_of_term")
 SECONDS_PER_HOUR = Decimal(3600)
 _FINDING_COUNTS = ("findings_opened", "findings_changed", "findings_closed")
+# The work tables that read a large table of source, each with the scope it is filtered to.
+_LARGE_READS = {"log_row": "project", "line_row": "invoice"}
+# How many bits say which homes are in scope (a power of 2), and how many homes make more bits than help.
+_HOME_BITS = 16_384
+_HOMES_MAX = 4_000
 # After so many runs the work tables are made anew, so that the rows removed from them do not pile up in memory.
 _FILLS_MAX = 500
 _RUN_COLUMNS = (
@@ -89,18 +94,22 @@ def run_once(
     ContractComplianceError (`is_strict`, see rules); a halted run is recorded before they leave.
     """
     started_at = clock()
+    connection.info.pop("abr_fills_to_prepare", None)  # of a run that was rolled back
     try:
-        with database.explained(database.path_of(str(connection.engine.url))), connection.begin():
-            return _reconcile(
-                connection,
-                as_of,
-                thresholds,
-                settings,
-                is_strict=is_strict,
-                started_at=started_at,
-                clock=clock,
-                progress=progress,
-            )
+        with database.explained(database.path_of(str(connection.engine.url))):
+            with connection.begin():
+                run = _reconcile(
+                    connection,
+                    as_of,
+                    thresholds,
+                    settings,
+                    is_strict=is_strict,
+                    started_at=started_at,
+                    clock=clock,
+                    progress=progress,
+                )
+            _prepare_fills(connection)
+            return run
     except UsageError:
         raise
     except ABRError as error:
@@ -253,7 +262,7 @@ def scope_to_everything(connection: Connection) -> None:
             "invoice": "'invoices', 'invoice_lines'",
         }
         selects.append(f"select home from audit.quarantine_open where entity in ({entities[kind]})")
-        connection.exec_driver_sql(f"insert into temp.scope_{kind} {' union '.join(selects)}")
+        _add_to_scope(connection, kind, " union ".join(selects))
 
 
 def scope_to_changes(connection: Connection, *, is_new_day: bool) -> None:
@@ -266,9 +275,8 @@ def scope_to_changes(connection: Connection, *, is_new_day: bool) -> None:
 
 
 def _close_scope(connection: Connection, touched: str) -> None:
-    run = connection.exec_driver_sql
     for kind in ("contract", "project", "invoice"):
-        run(f"insert into temp.scope_{kind} select distinct id from ({touched}) where kind = '{kind}'")
+        _add_to_scope(connection, kind, f"select distinct id from ({touched}) where kind = '{kind}'")
     if not is_scoped(connection):
         return
     _extend(
@@ -302,9 +310,15 @@ def _extend(connection: Connection, kind: str, ids: str) -> int:
     """Add ids to a scope; return how many were new."""
     table, column = f"temp.scope_{kind}", f"{kind}_id"
     before = connection.exec_driver_sql(f"select count(*) from {table}").scalar_one()
-    connection.exec_driver_sql(f"insert into {table} ({ids}) except select {column} from {table}")
+    _add_to_scope(connection, kind, f"({ids}) except select {column} from {table}")
     after: int = connection.exec_driver_sql(f"select count(*) from {table}").scalar_one()
     return after - int(before)
+
+
+def _add_to_scope(connection: Connection, kind: str, ids: str) -> None:
+    connection.exec_driver_sql(
+        f"insert into temp.scope_{kind} select id, {loading.home_hash('id')} from ({ids}) as found(id)",
+    )
 
 
 def _clear_scope(connection: Connection) -> None:
@@ -345,25 +359,59 @@ def fill_work_tables(
             if name == until:
                 break
         return
+    fills_left, order = connection.info.get("abr_fills_left", (0, []))
+    if not fills_left:
+        order = _filled_tables(connection)
+        for name in order:
+            for statement in views.work_table(f"{views.WORK}.{name}"):
+                run(statement)
+        for name in order:
+            run(f"insert into temp.{name} from work.{name}")
+        connection.info["abr_fills_to_prepare"] = order
+        return
+    for name in order:
+        run(f"execute abr_clear_{name}")
+        if name in _LARGE_READS:
+            run(f"insert into temp.{name} from work.{name} where {_is_home(connection, _LARGE_READS[name])}")
+        else:
+            run(f"execute abr_fill_{name}")
+    connection.info["abr_fills_left"] = (fills_left - 1, order)
+
+
+def _is_home(connection: Connection, kind: str) -> str:
+    """Return a condition that spares DuckDB reading most rows out of scope; those it lets through, the view judges.
+
+    An `in (select ...)` drops rows only after all their columns were read. An expression over the one column home_hash
+    does so before, and where rows lie sorted by it that leaves next to nothing to read.
+    """
+    homes = connection.exec_driver_sql(f"select distinct home_hash from temp.scope_{kind}").scalars().all()
+    if len(homes) > _HOMES_MAX:
+        return "true"
+    bits = sum(1 << place for place in {_HOME_BITS - 1 - home % _HOME_BITS for home in homes})
+    return f"get_bit('{bits:0{_HOME_BITS}b}'::bit, home_hash & {_HOME_BITS - 1}) = 1"
+
+
+def _prepare_fills(connection: Connection) -> None:
+    """Prepare the statements that fill the work tables, if a run has just made these anew.
+
+    After its commit, because DuckDB's planner does not see the rows of a transaction that is still open, and plans made
+    for empty tables are several times slower.
+    """
+    order = connection.info.pop("abr_fills_to_prepare", None)
+    if order is None:
+        return
+    run = connection.exec_driver_sql
     # A plan outlives the rows it was made for, so it may not rest on their statistics: DuckDB 1.5 packs sort keys by
     # the smallest and greatest value at planning time, and returns garbage for others.
     run("set disabled_optimizers = 'compressed_materialization,statistics_propagation'")
     try:
-        fills_left, order = connection.info.get("abr_fills_left", (0, []))
-        if not fills_left:
-            fills_left, order = _FILLS_MAX, _filled_tables(connection)
-            for name in order:
-                for statement in views.work_table(f"{views.WORK}.{name}"):
-                    run(statement)
-            for name in order:
-                run(f"prepare abr_clear_{name} as delete from temp.{name}")
-                run(f"prepare abr_fill_{name} as insert into temp.{name} from work.{name}")
-        connection.info["abr_fills_left"] = (fills_left - 1, order)
         for name in order:
-            run(f"execute abr_clear_{name}")
-            run(f"execute abr_fill_{name}")
+            run(f"prepare abr_clear_{name} as delete from temp.{name}")
+            run(f"prepare abr_fill_{name} as insert into temp.{name} from work.{name}")
     finally:
         run("set disabled_optimizers = ''")
+        connection.rollback()
+    connection.info["abr_fills_left"] = (_FILLS_MAX, order)
 
 
 def _filled_tables(connection: Connection) -> list[str]:
@@ -408,12 +456,16 @@ def _write_changes(connection: Connection, run_id: int) -> dict[str, int]:
     run(
         f"insert into audit.finding by name select * exclude (change, opened_run_id), {run_id} as run_id, "
         f"coalesce(opened_run_id, {run_id}) as opened_run_id, "
-        "case change when 'closed' then 'closed' else 'open' end as state from temp.finding_change",
+        "case change when 'closed' then 'closed' else 'open' end as state from temp.finding_change order by home_hash",
     )
-    run("delete from audit.finding_open where finding_id in (select finding_id from temp.finding_change)")
+    run(
+        "delete from audit.finding_open where home_hash in (select home_hash from temp.finding_change) "
+        "and finding_id in (select finding_id from temp.finding_change)",
+    )
     run(
         f"insert into audit.finding_open by name select * exclude (change, opened_run_id), {run_id} as run_id, "
-        f"coalesce(opened_run_id, {run_id}) as opened_run_id from temp.finding_change where change != 'closed'",
+        f"coalesce(opened_run_id, {run_id}) as opened_run_id from temp.finding_change where change != 'closed' "
+        "order by home_hash",
     )
     run(
         f"insert into audit.position by name select * exclude (change), {run_id} as run_id, "
@@ -595,7 +647,8 @@ def _changed_sources(connection: Connection) -> list[Difference]:
         rows = connection.exec_driver_sql(
             f"select row_id, {loading.key_expression(dataset)} as key from source.{dataset} "
             f"where digest != {loading.digest_expression(dataset)} "
-            f"or raw_digest is distinct from {loading.RAW_DIGEST} order by row_id",
+            f"or raw_digest is distinct from {loading.RAW_DIGEST} "
+            f"{'or home_hash != ' + home if (home := loading.home_hash_of(dataset)) else ''} order by row_id",
         ).fetchall()
         found += [
             Difference(f"source.{dataset}", row.key or f"row {row.row_id}", "a cell was changed since it was loaded")

@@ -30,6 +30,7 @@ TABLES = (
 CREATE TABLE audit.finding (
     run_id BIGINT NOT NULL,
     opened_run_id BIGINT NOT NULL,
+    home_hash INTEGER NOT NULL,
     finding_id VARCHAR NOT NULL,
     contract_id VARCHAR NOT NULL,
     client VARCHAR,
@@ -56,6 +57,7 @@ CREATE TABLE audit.finding (
 CREATE TABLE audit.finding_open (
     run_id BIGINT NOT NULL,
     opened_run_id BIGINT NOT NULL,
+    home_hash INTEGER NOT NULL,
     finding_id VARCHAR NOT NULL,
     contract_id VARCHAR NOT NULL,
     client VARCHAR,
@@ -270,6 +272,7 @@ CREATE TABLE source.invoice_lines (
     raw VARCHAR,
     digest BIGINT NOT NULL,
     raw_digest BIGINT,
+    home_hash INTEGER NOT NULL,
     invoice_id VARCHAR,
     line_no BIGINT,
     kind VARCHAR,
@@ -360,6 +363,7 @@ CREATE TABLE source.time_logs (
     raw VARCHAR,
     digest BIGINT NOT NULL,
     raw_digest BIGINT,
+    home_hash INTEGER NOT NULL,
     time_log_id VARCHAR,
     project_id VARCHAR,
     person VARCHAR,
@@ -397,11 +401,13 @@ COMMENTS = (
     """COMMENT ON TABLE source.time_logs IS 'One row per received version of a time log.'""",
     """COMMENT ON COLUMN audit.finding.run_id IS 'the run that wrote this version'""",
     """COMMENT ON COLUMN audit.finding.opened_run_id IS 'the run that opened the finding'""",
+    """COMMENT ON COLUMN audit.finding.home_hash IS 'number made of the contract id; rows lie sorted by it'""",
     """COMMENT ON COLUMN audit.finding.finding_id IS 'hash of contract, class and about'""",
     """COMMENT ON COLUMN audit.finding.due_on IS 'when a not_due finding becomes leakage'""",
     """COMMENT ON COLUMN audit.finding.state IS 'open or closed'""",
     """COMMENT ON COLUMN audit.finding_open.run_id IS 'the run that wrote this version'""",
     """COMMENT ON COLUMN audit.finding_open.opened_run_id IS 'the run that opened the finding'""",
+    """COMMENT ON COLUMN audit.finding_open.home_hash IS 'number made of the contract id; rows lie sorted by it'""",
     """COMMENT ON COLUMN audit.finding_open.finding_id IS 'hash of contract, class and about'""",
     """COMMENT ON COLUMN audit.finding_open.due_on IS 'when a not_due finding becomes leakage'""",
     """COMMENT ON COLUMN audit.log_count_open.project_id IS 'empty for logs that name none'""",
@@ -453,6 +459,7 @@ COMMENTS = (
     """COMMENT ON COLUMN source.invoice_lines.raw IS 'JSON: the cells as given, where the columns do not say it all'""",
     """COMMENT ON COLUMN source.invoice_lines.digest IS 'hash of the cells, so that an edit behind ABR''s back shows'""",
     """COMMENT ON COLUMN source.invoice_lines.raw_digest IS 'hash of raw'""",
+    """COMMENT ON COLUMN source.invoice_lines.home_hash IS 'number made of the invoice id; rows lie sorted by it'""",
     """COMMENT ON COLUMN source.invoice_lines.duration_cell IS 'the cell the seconds came in: seconds, minutes, hours or duration'""",
     """COMMENT ON COLUMN source.invoices.started_load_id IS 'the load that brought this version'""",
     """COMMENT ON COLUMN source.invoices.ended_load_id IS 'the load that ended it; NULL = live'""",
@@ -488,6 +495,7 @@ COMMENTS = (
     """COMMENT ON COLUMN source.time_logs.raw IS 'JSON: the cells as given, where the columns do not say it all'""",
     """COMMENT ON COLUMN source.time_logs.digest IS 'hash of the cells, so that an edit behind ABR''s back shows'""",
     """COMMENT ON COLUMN source.time_logs.raw_digest IS 'hash of raw'""",
+    """COMMENT ON COLUMN source.time_logs.home_hash IS 'number made of the project id; rows lie sorted by it'""",
     """COMMENT ON COLUMN source.time_logs.duration_cell IS 'the cell the seconds came in: seconds, minutes, hours or duration'""",
     """COMMENT ON COLUMN source.time_logs.entered_at IS 'UTC'""",
 )
@@ -908,18 +916,24 @@ select
 from audit.run
 """,
     "work.scope_contract": """\
--- One row per contract a run looks at (contract_id; empty for rows that name none). The cycle writes it.
-select null::varchar as contract_id
+-- One row per contract a run looks at (contract_id; empty for rows that name none), with its home_hash. The cycle writes it.
+select
+    null::varchar as contract_id,
+    null::integer as home_hash
 where false
 """,
     "work.scope_invoice": """\
--- One row per invoice a run looks at (invoice_id; empty for rows that name none). The cycle writes it.
-select null::varchar as invoice_id
+-- One row per invoice a run looks at (invoice_id; empty for rows that name none), with its home_hash. The cycle writes it.
+select
+    null::varchar as invoice_id,
+    null::integer as home_hash
 where false
 """,
     "work.scope_project": """\
--- One row per project a run looks at (project_id; empty for rows that name none). The cycle writes it.
-select null::varchar as project_id
+-- One row per project a run looks at (project_id; empty for rows that name none), with its home_hash. The cycle writes it.
+select
+    null::varchar as project_id,
+    null::integer as home_hash
 where false
 """,
     "work.threshold": """\
@@ -1111,11 +1125,13 @@ where
 """,
     "staging.invoice_lines": """\
 -- One row per live version of a line of an invoice in scope (row_id), cells read.
+-- The number lets DuckDB skip the rows of all others; the id decides.
 select
     row_id,
     source,
     odd_cells,
     digest,
+    home_hash,
     invoice_id,
     line_no,
     coalesce(kind, 'time') as kind,
@@ -1131,6 +1147,7 @@ select
 from source.invoice_lines
 where
     ended_load_id is null
+    and home_hash in (select home_hash from temp.scope_invoice)
     and coalesce(invoice_id, '') in (select invoice_id from temp.scope_invoice)
 """,
     "staging.invoices": """\
@@ -1152,11 +1169,13 @@ where
 """,
     "staging.time_logs": """\
 -- One row per live version of a time log on a project in scope (row_id), cells read.
+-- The number lets DuckDB skip the rows of all others; the id decides.
 select
     row_id,
     source,
     odd_cells,
     digest,
+    home_hash,
     time_log_id,
     project_id,
     person,
@@ -1170,6 +1189,7 @@ select
 from source.time_logs
 where
     ended_load_id is null
+    and home_hash in (select home_hash from temp.scope_project)
     and coalesce(project_id, '') in (select project_id from temp.scope_project)
 """,
     "work.contract_row": """\
@@ -1898,31 +1918,21 @@ from winners
 inner join temp.contract_version using (precedence)
 """,
     "work.line": """\
--- One row per invoice line in scope that is not in quarantine (invoice_id, line_no), with what its invoice says.
+-- One row per invoice line in scope that is not in quarantine (row_id), with what its invoice makes of it.
 -- amount_minor counts whole minor units of the contract's currency, where the line is in that currency.
--- is_matched: the line takes part in the matching of time logs.
+-- is_matched: the line takes part in the matching of time logs. Its other cells stay in line_row.
 select
+    line_row.row_id,
     invoice.contract_id,
     line_row.invoice_id,
-    line_row.line_no,
-    line_row.kind,
     line_row.time_log_id,
-    line_row.project_id,
-    line_row.person,
-    line_row.role,
-    line_row.task,
-    line_row.period_start,
-    line_row.period_end,
     line_row.seconds,
     line_row.net_amount,
     case when invoice.is_in_currency then ((line_row.net_amount * 10000)::hugeint // invoice.minor_step)::bigint end
         as amount_minor,
-    invoice.currency,
-    invoice.issued_on,
-    invoice.status,
+    line_row.kind = 'time' as is_time,
     invoice.is_live,
     invoice.is_in_currency,
-    invoice.billing_model,
     line_row.kind = 'time'
     and invoice.is_live
     and invoice.is_in_currency
@@ -1939,18 +1949,20 @@ from matching.contract_in_force
 -- A time line on a live invoice whose currency is not its contract's: matched to nothing, in the invoice's currency.
 select
     'overbilled' as side,
-    contract_id,
-    'line:' || invoice_id || '/' || line_no as about,
-    seconds,
-    net_amount as foreign_amount,
-    currency as foreign_currency,
-    invoice_id as invoice_ids
+    line.contract_id,
+    'line:' || line.invoice_id || '/' || line_row.line_no as about,
+    line.seconds,
+    line.net_amount as foreign_amount,
+    invoice.currency as foreign_currency,
+    line.invoice_id as invoice_ids
 from temp.line
+inner join temp.line_row using (row_id)
+inner join temp.invoice on line.invoice_id = invoice.invoice_id
 where
-    kind = 'time'
-    and is_live
-    and not is_in_currency
-    and billing_model = 'time_and_materials'
+    line.is_time
+    and line.is_live
+    and not line.is_in_currency
+    and invoice.billing_model = 'time_and_materials'
 """,
     "work.pool": """\
 -- One row per contract and scope of its pooled lines (contract_id, about).
@@ -1960,20 +1972,28 @@ with
 pools as (
 
     select
-        contract_id,
-        project_id,
-        person,
-        role,
-        task,
-        period_start,
-        period_end,
-        sum(amount_minor)::bigint as amount_minor,
-        coalesce(sum(seconds), 0)::bigint as seconds,
-        min((invoice_id, line_no)) as first_line,
-        string_agg(distinct invoice_id, ', ' order by invoice_id) as invoice_ids
+        line.contract_id,
+        line_row.project_id,
+        line_row.person,
+        line_row.role,
+        line_row.task,
+        line_row.period_start,
+        line_row.period_end,
+        sum(line.amount_minor)::bigint as amount_minor,
+        coalesce(sum(line.seconds), 0)::bigint as seconds,
+        min((line.invoice_id, line_row.line_no)) as first_line,
+        string_agg(distinct line.invoice_id, ', ' order by line.invoice_id) as invoice_ids
     from temp.line
-    where is_matched and time_log_id is null
-    group by contract_id, project_id, person, role, task, period_start, period_end
+    inner join temp.line_row using (row_id)
+    where line.is_matched and line.time_log_id is null
+    group by
+        line.contract_id,
+        line_row.project_id,
+        line_row.person,
+        line_row.role,
+        line_row.task,
+        line_row.period_start,
+        line_row.period_end
 
 ),
 
@@ -2216,6 +2236,7 @@ from coverage_rules.all_rules
     "work.log": """\
 -- One row per time log in scope (row_id): what became of it (status: quarantined, excluded, out_of_term or eligible).
 -- hourly_rate_scaled is the one rate in ten-thousandths, NULL where there is none or the contract is invalid.
+-- Texts stay in log_row: writing one costs as much as four numbers.
 with
 
 untrusted as (
@@ -2228,14 +2249,8 @@ untrusted as (
 
 select
     log_row.row_id,
-    log_row.time_log_id,
-    log_row.project_id,
-    log_row.person,
-    log_row.role,
-    log_row.task,
     log_row.worked_on,
     log_row.seconds,
-    log_row.entered_on,
     log_contract.contract_id,
     log_contract.match,
     log_contract.is_billable,
@@ -2413,7 +2428,6 @@ counted as (
     select
         log.row_id,
         log.contract_id,
-        log.time_log_id,
         log.hourly_rate_scaled,
         log.seconds,
         contract.cap_seconds,
@@ -2421,10 +2435,11 @@ counted as (
             partition by
                 log.contract_id,
                 case contract.cap_period when 'month' then year(log.worked_on) * 12 + month(log.worked_on) else 0 end
-            order by log.worked_on, log.time_log_id
+            order by log.worked_on, log_row.time_log_id
         ) as seconds_to_here
     from temp.log
     inner join temp.contract using (contract_id)
+    inner join temp.log_row using (row_id)
     where
         log.excluded_as = 'fixed_price'
         and contract.cap_seconds is not null
@@ -2434,7 +2449,6 @@ counted as (
 select
     row_id,
     contract_id,
-    time_log_id,
     hourly_rate_scaled,
     (
         seconds
@@ -2446,15 +2460,16 @@ from counted
 -- One row per eligible time log in scope (row_id), in the order its contract counts in (place).
 -- The chain carries numbers only; who did what is joined where a step asks for it, and at the end.
 select
-    row_id,
-    contract_id,
-    worked_on,
-    seconds,
-    hourly_rate_scaled,
-    year(worked_on) * 12 + month(worked_on) as worked_month,
-    row_number() over (partition by contract_id order by worked_on, time_log_id) as place
+    log.row_id,
+    log.contract_id,
+    log.worked_on,
+    log.seconds,
+    log.hourly_rate_scaled,
+    year(log.worked_on) * 12 + month(log.worked_on) as worked_month,
+    row_number() over (partition by log.contract_id order by log.worked_on, log_row.time_log_id) as place
 from temp.log
-where status = 'eligible'
+inner join temp.log_row using (row_id)
+where log.status = 'eligible'
 """,
     "work.log_count": """\
 -- One row per project id in scope that has live time logs (project_id, empty for none): where its logs ended up.
@@ -2470,6 +2485,7 @@ received as (
     from source.time_logs
     where
         ended_load_id is null
+        and home_hash in (select home_hash from temp.scope_project)
         and coalesce(project_id, '') in (select project_id from temp.scope_project)
     group by coalesce(project_id, '')
 
@@ -2478,14 +2494,15 @@ received as (
 counted as (
 
     select
-        coalesce(project_id, '') as project_id,
-        count(*) filter (where status = 'eligible') as logs_eligible,
-        count(*) filter (where status = 'quarantined') as logs_quarantined,
-        count(*) filter (where status = 'excluded') as logs_excluded,
-        count(*) filter (where status = 'out_of_term') as logs_out_of_term,
-        coalesce(sum(seconds), 0) as seconds_counted
+        coalesce(log_row.project_id, '') as project_id,
+        count(*) filter (where log.status = 'eligible') as logs_eligible,
+        count(*) filter (where log.status = 'quarantined') as logs_quarantined,
+        count(*) filter (where log.status = 'excluded') as logs_excluded,
+        count(*) filter (where log.status = 'out_of_term') as logs_out_of_term,
+        coalesce(sum(log.seconds), 0) as seconds_counted
     from temp.log
-    group by coalesce(project_id, '')
+    inner join temp.log_row using (row_id)
+    group by coalesce(log_row.project_id, '')
 
 )
 
@@ -2606,7 +2623,6 @@ candidates as (
     select
         row_id,
         contract_id,
-        time_log_id,
         hourly_rate_scaled,
         seconds,
         'out_of_term' as class
@@ -2616,7 +2632,6 @@ candidates as (
     select
         log.row_id,
         log.contract_id,
-        log.time_log_id,
         log.hourly_rate_scaled,
         log.seconds,
         case log.excluded_as when 'unapproved' then 'unapproved' else 'non_billable_time' end as class
@@ -2631,7 +2646,6 @@ candidates as (
     select
         row_id,
         contract_id,
-        time_log_id,
         hourly_rate_scaled,
         overrun_seconds as seconds,
         'fixed_price_overrun' as class
@@ -2643,7 +2657,7 @@ candidates as (
 select
     candidates.row_id,
     candidates.contract_id,
-    candidates.time_log_id,
+    log_row.time_log_id,
     candidates.class,
     candidates.seconds,
     (
@@ -2652,6 +2666,7 @@ select
     )::bigint as amount_minor
 from candidates
 inner join temp.contract using (contract_id)
+inner join temp.log_row using (row_id)
 """,
     "pricing.rounded": """\
 -- One row per eligible time log (row_id): its seconds rounded, alone or with the rest of its day.
@@ -2676,11 +2691,11 @@ days as (
 
     select
         logs.*,
-        log.project_id,
-        log.person,
-        log.task
+        log_row.project_id,
+        log_row.person,
+        log_row.task
     from logs
-    inner join temp.log using (row_id)
+    inner join temp.log_row using (row_id)
     where logs.rounding_unit != 'entry'
 
 ),
@@ -2892,11 +2907,11 @@ counted as (
     select
         logs.*,
         (sum(logs.rounded_seconds) over (
-            partition by logs.contract_id, log.person, logs.worked_on
+            partition by logs.contract_id, log_row.person, logs.worked_on
             order by logs.place
         ))::bigint as day_seconds_to_here
     from logs
-    inner join temp.log using (row_id)
+    inner join temp.log_row using (row_id)
     where logs.overtime_after_seconds is not null
     union all by name
     select *
@@ -3074,20 +3089,37 @@ from capped
 -- Everything is a whole number: seconds, and factors in ten-thousandths. One division per amount, half away from zero.
 with
 
+-- price = seconds x factor x rate x discount_factor / divisor, in lowest terms, because DuckDB divides numbers of up to
+-- 18 digits fifty times faster than longer ones.
+terms as (
+
+    select
+        contract_id,
+        cap_minor,
+        gcd(10000, gcd(overtime_factor, weekend_factor)) as common_factor,
+        10000 // common_factor as plain_factor,
+        weekend_factor // common_factor as weekend_factor,
+        overtime_factor // common_factor as overtime_factor,
+        360000::hugeint * 1000000000000 // minor_factor // common_factor as whole_divisor,
+        gcd(discount_factor::hugeint, whole_divisor) as common_divisor,
+        discount_factor::hugeint // common_divisor as discount_factor,
+        whole_divisor // common_divisor as divisor
+    from temp.contract
+
+),
+
 factors as (
 
     select
         hours_cap.*,
-        contract.cap_minor,
-        contract.discount_factor,
-        case when isodow(hours_cap.worked_on) >= 6 then contract.weekend_factor else 10000 end as regular_factor,
-        greatest(
-            contract.overtime_factor,
-            case when isodow(hours_cap.worked_on) >= 6 then contract.weekend_factor else 10000 end
-        ) as overtime_factor,
-        360000::hugeint * 1000000000000 // contract.minor_factor as divisor
+        terms.cap_minor,
+        terms.discount_factor,
+        terms.divisor,
+        case when isodow(hours_cap.worked_on) >= 6 then terms.weekend_factor else terms.plain_factor end
+            as regular_factor,
+        greatest(terms.overtime_factor, regular_factor) as overtime_factor
     from pricing.hours_cap
-    inner join temp.contract using (contract_id)
+    inner join terms using (contract_id)
 
 ),
 
@@ -3111,7 +3143,11 @@ numerators as (
 
 select
     * exclude (numerator, over_cap_numerator, divisor),
-    ((2 * numerator + divisor) // (2 * divisor))::bigint as amount_minor,
+    case
+        when numerator < 4000000000000000000 and divisor < 1000000000000000000
+            then (2 * numerator + divisor)::bigint // (2 * divisor)::bigint
+        else ((2 * numerator + divisor) // (2 * divisor))::bigint
+    end as amount_minor,
     coalesce((2 * over_cap_numerator + divisor) // (2 * divisor), 0)::bigint as over_cap_seconds_minor
 from numerators
 """,
@@ -3156,54 +3192,16 @@ from counted
 -- One row per eligible time log in scope (row_id): what the pricing chain says is owed for it.
 -- Only what later steps read is kept: writing a table costs by the column. pricing.money_cap has every step.
 select
-    money_cap.row_id,
-    money_cap.contract_id,
-    money_cap.place,
-    money_cap.worked_on,
-    money_cap.worked_month,
-    money_cap.hourly_rate_scaled,
-    money_cap.payable_seconds,
-    money_cap.unpaid_regular_seconds + money_cap.unpaid_overtime_seconds - money_cap.payable_seconds
-        as over_cap_seconds,
-    money_cap.expected_minor,
-    money_cap.over_cap_minor,
-    log.time_log_id,
-    log.project_id,
-    log.person,
-    log.role,
-    log.task,
-    log.entered_on
+    row_id,
+    contract_id,
+    place,
+    worked_on,
+    worked_month,
+    payable_seconds,
+    unpaid_regular_seconds + unpaid_overtime_seconds - payable_seconds as over_cap_seconds,
+    expected_minor,
+    over_cap_minor
 from pricing.money_cap
-inner join temp.log using (row_id)
-""",
-    "billing.invoice_span": """\
--- One row per live invoice in its contract's currency whose lines speak of dates (invoice_id): the span of those dates.
--- Direct lines speak of the day of their eligible log, pooled ones of their period, where blank is endless.
-with
-
-days as (
-
-    select
-        line.invoice_id,
-        case when line.time_log_id is null then coalesce(line.period_start, '-infinity') else priced_log.worked_on end
-            as first_day,
-        case when line.time_log_id is null then coalesce(line.period_end, 'infinity') else priced_log.worked_on end
-            as last_day
-    from temp.line
-    left join temp.priced_log
-        on line.contract_id = priced_log.contract_id and line.time_log_id = priced_log.time_log_id
-    where
-        line.is_matched
-        and coalesce(line.period_start <= line.period_end or line.time_log_id is not null, true)
-
-)
-
-select
-    invoice_id,
-    min(first_day) as first_day,
-    max(last_day) as last_day
-from days
-group by invoice_id
 """,
     "work.direct": """\
 -- One row per contract and time log id that its matched lines name (contract_id, time_log_id).
@@ -3223,6 +3221,17 @@ by_log as (
     from temp.line
     where is_matched and time_log_id is not null
     group by contract_id, time_log_id
+
+),
+
+priced as (
+
+    select
+        priced_log.row_id,
+        priced_log.contract_id,
+        log_row.time_log_id
+    from temp.priced_log
+    inner join temp.log_row using (row_id)
 
 ),
 
@@ -3263,10 +3272,41 @@ select
         by_several_invoices.positive_invoice_count,
         case when by_log.billed_minor > 0 then 1 else 0 end
     ) as positive_invoice_count,
-    priced_log.row_id
+    priced.row_id
 from by_log
 left join by_several_invoices using (contract_id, time_log_id)
-left join temp.priced_log using (contract_id, time_log_id)
+left join priced using (contract_id, time_log_id)
+""",
+    "billing.invoice_span": """\
+-- One row per live invoice in its contract's currency whose lines speak of dates (invoice_id): the span of those dates.
+-- Direct lines speak of the day of their eligible log, pooled ones of their period, where blank is endless.
+with
+
+days as (
+
+    select
+        line.invoice_id,
+        case when line.time_log_id is null then coalesce(line_row.period_start, '-infinity') else log_row.worked_on end
+            as first_day,
+        case when line.time_log_id is null then coalesce(line_row.period_end, 'infinity') else log_row.worked_on end
+            as last_day
+    from temp.line
+    inner join temp.line_row using (row_id)
+    left join temp.direct
+        on line.contract_id = direct.contract_id and line.time_log_id = direct.time_log_id
+    left join temp.log_row on direct.row_id = log_row.row_id
+    where
+        line.is_matched
+        and coalesce(line_row.period_start <= line_row.period_end or line.time_log_id is not null, true)
+
+)
+
+select
+    invoice_id,
+    min(first_day) as first_day,
+    max(last_day) as last_day
+from days
+group by invoice_id
 """,
     "billing.pooled_log": """\
 -- One row per eligible time log that a pool bills (row_id): the share of the pool's seconds and amount it gets.
@@ -3297,12 +3337,13 @@ unbilled as (
         priced_log.place as log_place,
         priced_log.worked_on,
         priced_log.worked_month,
-        priced_log.project_id,
-        priced_log.person,
-        priced_log.role,
-        priced_log.task,
+        log_row.project_id,
+        log_row.person,
+        log_row.role,
+        log_row.task,
         priced_log.payable_seconds
     from temp.priced_log
+    inner join temp.log_row using (row_id)
     anti join temp.direct on priced_log.row_id = direct.row_id
     where priced_log.payable_seconds > 0
 
@@ -3388,8 +3429,10 @@ used as (
         place,
         amount_minor,
         seconds,
-        least(seconds_to_here, seconds)::hugeint as used_to_here,
-        least(seconds_to_here - payable_seconds, seconds)::hugeint as used_before
+        least(seconds_to_here, seconds)::bigint as used_to_here,
+        least(seconds_to_here - payable_seconds, seconds)::bigint as used_before,
+        -- DuckDB divides numbers of up to 18 digits fifty times faster than longer ones.
+        abs(amount_minor)::hugeint * seconds < 4000000000000000000 as is_short
     from counted
 
 )
@@ -3399,10 +3442,17 @@ select
     contract_id,
     place,
     (used_to_here - used_before)::bigint as billed_seconds,
-    (
-        sign(amount_minor) * ((2 * abs(amount_minor)::hugeint * used_to_here + seconds) // (2 * seconds))
-        - sign(amount_minor) * ((2 * abs(amount_minor)::hugeint * used_before + seconds) // (2 * seconds))
-    )::bigint as billed_minor
+    sign(amount_minor) * case
+        when is_short
+            then
+                (2 * abs(amount_minor) * used_to_here + seconds) // (2 * seconds)
+                - (2 * abs(amount_minor) * used_before + seconds) // (2 * seconds)
+        else
+            (
+                (2 * abs(amount_minor)::hugeint * used_to_here + seconds) // (2 * seconds)
+                - (2 * abs(amount_minor)::hugeint * used_before + seconds) // (2 * seconds)
+            )::bigint
+    end as billed_minor
 from used
 """,
     "work.pooled_log": """\
@@ -3448,14 +3498,6 @@ where pool.amount_minor != coalesce(pooled.billed_minor, 0)
 select
     priced_log.row_id,
     priced_log.contract_id,
-    priced_log.time_log_id,
-    priced_log.project_id,
-    priced_log.person,
-    priced_log.role,
-    priced_log.task,
-    priced_log.worked_on,
-    priced_log.entered_on,
-    priced_log.hourly_rate_scaled,
     priced_log.payable_seconds,
     priced_log.expected_minor,
     priced_log.over_cap_minor,
@@ -3472,8 +3514,7 @@ select
     case contract.grace_from
         when 'month_end' then last_day(priced_log.worked_on)
         else priced_log.worked_on
-    end + contract.grace_days as due_on,
-    contract.minor_unit
+    end + contract.grace_days as due_on
 from temp.priced_log
 inner join temp.contract on priced_log.contract_id = contract.contract_id
 left join temp.direct on priced_log.row_id = direct.row_id
@@ -3487,21 +3528,29 @@ from billing.unmatched
 -- Worked beyond the contract's hours cap or money cap, and therefore not owed.
 select
     'exposure' as side,
-    contract_id,
-    'log:' || time_log_id as about,
-    row_id,
-    over_cap_seconds as seconds,
-    over_cap_minor as amount_minor,
-    expected_minor,
-    billed_minor
+    billed_log.contract_id,
+    'log:' || log_row.time_log_id as about,
+    billed_log.row_id,
+    billed_log.over_cap_seconds as seconds,
+    billed_log.over_cap_minor as amount_minor,
+    billed_log.expected_minor,
+    billed_log.billed_minor
 from temp.billed_log
-where over_cap_minor != 0
+inner join temp.log_row using (row_id)
+where billed_log.over_cap_minor != 0
 """,
     "work.gap": """\
 -- One row per eligible time log in scope whose billing differs from what is owed (row_id), and in which way (gap):
 -- rounding, not_due, nothing_billed, billed_short or billed_over. gap_minor is owed less billed.
 select
-    *,
+    billed_log.*,
+    log_row.time_log_id,
+    log_row.project_id,
+    log_row.person,
+    log_row.role,
+    log_row.task,
+    log_row.worked_on,
+    log_row.entered_on,
     expected_minor - billed_minor as gap_minor,
     case
         when abs(expected_minor - billed_minor) <= greatest(direct_line_count, 1) and billed_minor != 0 then 'rounding'
@@ -3511,6 +3560,7 @@ select
         else 'billed_short'
     end as gap
 from temp.billed_log
+inner join temp.log_row using (row_id)
 where expected_minor != billed_minor
 """,
     "finding_rules.invoiced_without_log": """\
@@ -3560,12 +3610,16 @@ with
 
 void_lines as (
 
-    select *
+    select
+        line.contract_id,
+        line_row.*
     from temp.line
+    inner join temp.line_row using (row_id)
+    inner join temp.invoice on line.invoice_id = invoice.invoice_id
     where
-        status = 'void'
-        and kind = 'time'
-        and (time_log_id is not null or coalesce(period_start <= period_end, true))
+        invoice.status = 'void'
+        and line.is_time
+        and (line.time_log_id is not null or coalesce(line_row.period_start <= line_row.period_end, true))
 
 ),
 
@@ -3890,6 +3944,7 @@ amounts as (
 
 select
     amounts.finding_id,
+    scope_contract.home_hash,
     amounts.contract_id,
     amounts.client,
     amounts.currency,
@@ -3899,12 +3954,12 @@ select
     end as side,
     amounts.rule_name as class,
     amounts.about,
-    coalesce(log.time_log_id, case when amounts.about like 'log:%' then substr(amounts.about, 5) end) as time_log_id,
-    log.project_id,
-    log.person,
-    log.role,
-    log.task,
-    log.worked_on,
+    coalesce(log_row.time_log_id, case when amounts.about like 'log:%' then substr(amounts.about, 5) end) as time_log_id,
+    log_row.project_id,
+    log_row.person,
+    log_row.role,
+    log_row.task,
+    log_row.worked_on,
     amounts.seconds,
     (log.hourly_rate_scaled * 0.0001)::decimal(18, 4) as hourly_rate,
     amounts.expected_amount,
@@ -3916,7 +3971,9 @@ select
     end as invoice_ids,
     amounts.due_on
 from amounts
+inner join temp.scope_contract on amounts.contract_id = scope_contract.contract_id
 left join temp.log using (row_id)
+left join temp.log_row on amounts.row_id = log_row.row_id
 left join direct_invoices
     on amounts.contract_id = direct_invoices.contract_id and amounts.about = 'log:' || direct_invoices.time_log_id
 left join temp.pooled_log on amounts.row_id = pooled_log.row_id and pooled_log.billed_seconds > 0
@@ -3931,6 +3988,7 @@ open_in_scope as (
 
     select
         finding_id,
+        home_hash,
         contract_id,
         client,
         currency,
@@ -3949,9 +4007,12 @@ open_in_scope as (
         billed_amount,
         amount,
         invoice_ids,
-        due_on
+        due_on,
+        opened_run_id
     from audit.finding_open
-    where contract_id in (select contract_id from temp.scope_contract)
+    where
+        home_hash in (select home_hash from temp.scope_contract)
+        and contract_id in (select contract_id from temp.scope_contract)
 
 ),
 
@@ -3959,6 +4020,7 @@ fresh as (
 
     select
         finding_id,
+        home_hash,
         contract_id,
         client,
         currency,
@@ -3982,6 +4044,7 @@ fresh as (
     except
     select
         finding_id,
+        home_hash,
         contract_id,
         client,
         currency,
@@ -4007,17 +4070,15 @@ fresh as (
 
 select
     fresh.*,
-    finding_open.opened_run_id,
-    case when finding_open.finding_id is null then 'opened' else 'changed' end as change
+    open_in_scope.opened_run_id,
+    case when open_in_scope.finding_id is null then 'opened' else 'changed' end as change
 from fresh
-left join audit.finding_open on fresh.finding_id = finding_open.finding_id
+left join open_in_scope on fresh.finding_id = open_in_scope.finding_id
 union all by name
 select
     open_in_scope.* replace (0 as amount),
-    finding_open.opened_run_id,
     'closed' as change
 from open_in_scope
-inner join audit.finding_open on open_in_scope.finding_id = finding_open.finding_id
 anti join temp.finding on open_in_scope.finding_id = finding.finding_id
 """,
     "work.position": """\
@@ -4056,15 +4117,15 @@ sides as (
 unbilled as (
 
     select
-        billed_log.contract_id,
-        sum(billed_log.payable_seconds - billed_log.billed_seconds) as seconds
-    from temp.billed_log
+        gap.contract_id,
+        sum(gap.payable_seconds - gap.billed_seconds) as seconds
+    from temp.gap
     where
-        billed_log.billed_seconds < billed_log.payable_seconds
-        and (billed_log.contract_id, billed_log.time_log_id) in (
+        gap.billed_seconds < gap.payable_seconds
+        and (gap.contract_id, gap.time_log_id) in (
             select (contract_id, time_log_id) from temp.finding where side = 'leakage'
         )
-    group by billed_log.contract_id
+    group by gap.contract_id
 
 ),
 
@@ -4077,7 +4138,7 @@ other_billed as (
     where
         is_live
         and is_in_currency
-        and (kind != 'time' or billing_model = 'fixed_price')
+        and not is_matched
     group by contract_id
 
 ),

@@ -7,7 +7,6 @@ candidates as (
     select
         row_id,
         contract_id,
-        time_log_id,
         hourly_rate_scaled,
         seconds,
         'out_of_term' as class
@@ -17,7 +16,6 @@ candidates as (
     select
         log.row_id,
         log.contract_id,
-        log.time_log_id,
         log.hourly_rate_scaled,
         log.seconds,
         case log.excluded_as when 'unapproved' then 'unapproved' else 'non_billable_time' end as class
@@ -32,7 +30,6 @@ candidates as (
     select
         row_id,
         contract_id,
-        time_log_id,
         hourly_rate_scaled,
         overrun_seconds as seconds,
         'fixed_price_overrun' as class
@@ -44,7 +41,7 @@ candidates as (
 select
     candidates.row_id,
     candidates.contract_id,
-    candidates.time_log_id,
+    log_row.time_log_id,
     candidates.class,
     candidates.seconds,
     (
@@ -53,3 +50,4 @@ select
     )::bigint as amount_minor
 from candidates
 inner join temp.contract using (contract_id)
+inner join temp.log_row using (row_id)

@@ -6,16 +6,18 @@ days as (
 
     select
         line.invoice_id,
-        case when line.time_log_id is null then coalesce(line.period_start, '-infinity') else priced_log.worked_on end
+        case when line.time_log_id is null then coalesce(line_row.period_start, '-infinity') else log_row.worked_on end
             as first_day,
-        case when line.time_log_id is null then coalesce(line.period_end, 'infinity') else priced_log.worked_on end
+        case when line.time_log_id is null then coalesce(line_row.period_end, 'infinity') else log_row.worked_on end
             as last_day
     from temp.line
-    left join temp.priced_log
-        on line.contract_id = priced_log.contract_id and line.time_log_id = priced_log.time_log_id
+    inner join temp.line_row using (row_id)
+    left join temp.direct
+        on line.contract_id = direct.contract_id and line.time_log_id = direct.time_log_id
+    left join temp.log_row on direct.row_id = log_row.row_id
     where
         line.is_matched
-        and coalesce(line.period_start <= line.period_end or line.time_log_id is not null, true)
+        and coalesce(line_row.period_start <= line_row.period_end or line.time_log_id is not null, true)
 
 )
 

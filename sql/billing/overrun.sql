@@ -6,7 +6,6 @@ counted as (
     select
         log.row_id,
         log.contract_id,
-        log.time_log_id,
         log.hourly_rate_scaled,
         log.seconds,
         contract.cap_seconds,
@@ -14,10 +13,11 @@ counted as (
             partition by
                 log.contract_id,
                 case contract.cap_period when 'month' then year(log.worked_on) * 12 + month(log.worked_on) else 0 end
-            order by log.worked_on, log.time_log_id
+            order by log.worked_on, log_row.time_log_id
         ) as seconds_to_here
     from temp.log
     inner join temp.contract using (contract_id)
+    inner join temp.log_row using (row_id)
     where
         log.excluded_as = 'fixed_price'
         and contract.cap_seconds is not null
@@ -27,7 +27,6 @@ counted as (
 select
     row_id,
     contract_id,
-    time_log_id,
     hourly_rate_scaled,
     (
         seconds

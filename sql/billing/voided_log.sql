@@ -3,12 +3,16 @@ with
 
 void_lines as (
 
-    select *
+    select
+        line.contract_id,
+        line_row.*
     from temp.line
+    inner join temp.line_row using (row_id)
+    inner join temp.invoice on line.invoice_id = invoice.invoice_id
     where
-        status = 'void'
-        and kind = 'time'
-        and (time_log_id is not null or coalesce(period_start <= period_end, true))
+        invoice.status = 'void'
+        and line.is_time
+        and (line.time_log_id is not null or coalesce(line_row.period_start <= line_row.period_end, true))
 
 ),
 

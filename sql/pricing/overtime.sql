@@ -16,11 +16,11 @@ counted as (
     select
         logs.*,
         (sum(logs.rounded_seconds) over (
-            partition by logs.contract_id, log.person, logs.worked_on
+            partition by logs.contract_id, log_row.person, logs.worked_on
             order by logs.place
         ))::bigint as day_seconds_to_here
     from logs
-    inner join temp.log using (row_id)
+    inner join temp.log_row using (row_id)
     where logs.overtime_after_seconds is not null
     union all by name
     select *

@@ -20,11 +20,11 @@ days as (
 
     select
         logs.*,
-        log.project_id,
-        log.person,
-        log.task
+        log_row.project_id,
+        log_row.person,
+        log_row.task
     from logs
-    inner join temp.log using (row_id)
+    inner join temp.log_row using (row_id)
     where logs.rounding_unit != 'entry'
 
 ),

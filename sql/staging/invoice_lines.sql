@@ -1,9 +1,11 @@
 -- One row per live version of a line of an invoice in scope (row_id), cells read.
+-- The number lets DuckDB skip the rows of all others; the id decides.
 select
     row_id,
     source,
     odd_cells,
     digest,
+    home_hash,
     invoice_id,
     line_no,
     coalesce(kind, 'time') as kind,
@@ -19,4 +21,5 @@ select
 from source.invoice_lines
 where
     ended_load_id is null
+    and home_hash in (select home_hash from temp.scope_invoice)
     and coalesce(invoice_id, '') in (select invoice_id from temp.scope_invoice)

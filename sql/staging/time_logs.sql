@@ -1,9 +1,11 @@
 -- One row per live version of a time log on a project in scope (row_id), cells read.
+-- The number lets DuckDB skip the rows of all others; the id decides.
 select
     row_id,
     source,
     odd_cells,
     digest,
+    home_hash,
     time_log_id,
     project_id,
     person,
@@ -17,4 +19,5 @@ select
 from source.time_logs
 where
     ended_load_id is null
+    and home_hash in (select home_hash from temp.scope_project)
     and coalesce(project_id, '') in (select project_id from temp.scope_project)

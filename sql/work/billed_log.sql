@@ -2,14 +2,6 @@
 select
     priced_log.row_id,
     priced_log.contract_id,
-    priced_log.time_log_id,
-    priced_log.project_id,
-    priced_log.person,
-    priced_log.role,
-    priced_log.task,
-    priced_log.worked_on,
-    priced_log.entered_on,
-    priced_log.hourly_rate_scaled,
     priced_log.payable_seconds,
     priced_log.expected_minor,
     priced_log.over_cap_minor,
@@ -26,8 +18,7 @@ select
     case contract.grace_from
         when 'month_end' then last_day(priced_log.worked_on)
         else priced_log.worked_on
-    end + contract.grace_days as due_on,
-    contract.minor_unit
+    end + contract.grace_days as due_on
 from temp.priced_log
 inner join temp.contract on priced_log.contract_id = contract.contract_id
 left join temp.direct on priced_log.row_id = direct.row_id

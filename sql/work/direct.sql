@@ -18,6 +18,17 @@ by_log as (
 
 ),
 
+priced as (
+
+    select
+        priced_log.row_id,
+        priced_log.contract_id,
+        log_row.time_log_id
+    from temp.priced_log
+    inner join temp.log_row using (row_id)
+
+),
+
 -- Few logs stand on several invoices; only theirs are added up invoice by invoice.
 by_invoice as (
 
@@ -55,7 +66,7 @@ select
         by_several_invoices.positive_invoice_count,
         case when by_log.billed_minor > 0 then 1 else 0 end
     ) as positive_invoice_count,
-    priced_log.row_id
+    priced.row_id
 from by_log
 left join by_several_invoices using (contract_id, time_log_id)
-left join temp.priced_log using (contract_id, time_log_id)
+left join priced using (contract_id, time_log_id)

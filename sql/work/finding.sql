@@ -53,6 +53,7 @@ amounts as (
 
 select
     amounts.finding_id,
+    scope_contract.home_hash,
     amounts.contract_id,
     amounts.client,
     amounts.currency,
@@ -62,12 +63,12 @@ select
     end as side,
     amounts.rule_name as class,
     amounts.about,
-    coalesce(log.time_log_id, case when amounts.about like 'log:%' then substr(amounts.about, 5) end) as time_log_id,
-    log.project_id,
-    log.person,
-    log.role,
-    log.task,
-    log.worked_on,
+    coalesce(log_row.time_log_id, case when amounts.about like 'log:%' then substr(amounts.about, 5) end) as time_log_id,
+    log_row.project_id,
+    log_row.person,
+    log_row.role,
+    log_row.task,
+    log_row.worked_on,
     amounts.seconds,
     (log.hourly_rate_scaled * 0.0001)::decimal(18, 4) as hourly_rate,
     amounts.expected_amount,
@@ -79,7 +80,9 @@ select
     end as invoice_ids,
     amounts.due_on
 from amounts
+inner join temp.scope_contract on amounts.contract_id = scope_contract.contract_id
 left join temp.log using (row_id)
+left join temp.log_row on amounts.row_id = log_row.row_id
 left join direct_invoices
     on amounts.contract_id = direct_invoices.contract_id and amounts.about = 'log:' || direct_invoices.time_log_id
 left join temp.pooled_log on amounts.row_id = pooled_log.row_id and pooled_log.billed_seconds > 0

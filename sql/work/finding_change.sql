@@ -5,6 +5,7 @@ open_in_scope as (
 
     select
         finding_id,
+        home_hash,
         contract_id,
         client,
         currency,
@@ -23,9 +24,12 @@ open_in_scope as (
         billed_amount,
         amount,
         invoice_ids,
-        due_on
+        due_on,
+        opened_run_id
     from audit.finding_open
-    where contract_id in (select contract_id from temp.scope_contract)
+    where
+        home_hash in (select home_hash from temp.scope_contract)
+        and contract_id in (select contract_id from temp.scope_contract)
 
 ),
 
@@ -33,6 +37,7 @@ fresh as (
 
     select
         finding_id,
+        home_hash,
         contract_id,
         client,
         currency,
@@ -56,6 +61,7 @@ fresh as (
     except
     select
         finding_id,
+        home_hash,
         contract_id,
         client,
         currency,
@@ -81,15 +87,13 @@ fresh as (
 
 select
     fresh.*,
-    finding_open.opened_run_id,
-    case when finding_open.finding_id is null then 'opened' else 'changed' end as change
+    open_in_scope.opened_run_id,
+    case when open_in_scope.finding_id is null then 'opened' else 'changed' end as change
 from fresh
-left join audit.finding_open on fresh.finding_id = finding_open.finding_id
+left join open_in_scope on fresh.finding_id = open_in_scope.finding_id
 union all by name
 select
     open_in_scope.* replace (0 as amount),
-    finding_open.opened_run_id,
     'closed' as change
 from open_in_scope
-inner join audit.finding_open on open_in_scope.finding_id = finding_open.finding_id
 anti join temp.finding on open_in_scope.finding_id = finding.finding_id

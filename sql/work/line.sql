@@ -1,28 +1,18 @@
--- One row per invoice line in scope that is not in quarantine (invoice_id, line_no), with what its invoice says.
+-- One row per invoice line in scope that is not in quarantine (row_id), with what its invoice makes of it.
 -- amount_minor counts whole minor units of the contract's currency, where the line is in that currency.
--- is_matched: the line takes part in the matching of time logs.
+-- is_matched: the line takes part in the matching of time logs. Its other cells stay in line_row.
 select
+    line_row.row_id,
     invoice.contract_id,
     line_row.invoice_id,
-    line_row.line_no,
-    line_row.kind,
     line_row.time_log_id,
-    line_row.project_id,
-    line_row.person,
-    line_row.role,
-    line_row.task,
-    line_row.period_start,
-    line_row.period_end,
     line_row.seconds,
     line_row.net_amount,
     case when invoice.is_in_currency then ((line_row.net_amount * 10000)::hugeint // invoice.minor_step)::bigint end
         as amount_minor,
-    invoice.currency,
-    invoice.issued_on,
-    invoice.status,
+    line_row.kind = 'time' as is_time,
     invoice.is_live,
     invoice.is_in_currency,
-    invoice.billing_model,
     line_row.kind = 'time'
     and invoice.is_live
     and invoice.is_in_currency

@@ -11,6 +11,7 @@ received as (
     from source.time_logs
     where
         ended_load_id is null
+        and home_hash in (select home_hash from temp.scope_project)
         and coalesce(project_id, '') in (select project_id from temp.scope_project)
     group by coalesce(project_id, '')
 
@@ -19,14 +20,15 @@ received as (
 counted as (
 
     select
-        coalesce(project_id, '') as project_id,
-        count(*) filter (where status = 'eligible') as logs_eligible,
-        count(*) filter (where status = 'quarantined') as logs_quarantined,
-        count(*) filter (where status = 'excluded') as logs_excluded,
-        count(*) filter (where status = 'out_of_term') as logs_out_of_term,
-        coalesce(sum(seconds), 0) as seconds_counted
+        coalesce(log_row.project_id, '') as project_id,
+        count(*) filter (where log.status = 'eligible') as logs_eligible,
+        count(*) filter (where log.status = 'quarantined') as logs_quarantined,
+        count(*) filter (where log.status = 'excluded') as logs_excluded,
+        count(*) filter (where log.status = 'out_of_term') as logs_out_of_term,
+        coalesce(sum(log.seconds), 0) as seconds_counted
     from temp.log
-    group by coalesce(project_id, '')
+    inner join temp.log_row using (row_id)
+    group by coalesce(log_row.project_id, '')
 
 )
 

@@ -5,20 +5,28 @@ with
 pools as (
 
     select
-        contract_id,
-        project_id,
-        person,
-        role,
-        task,
-        period_start,
-        period_end,
-        sum(amount_minor)::bigint as amount_minor,
-        coalesce(sum(seconds), 0)::bigint as seconds,
-        min((invoice_id, line_no)) as first_line,
-        string_agg(distinct invoice_id, ', ' order by invoice_id) as invoice_ids
+        line.contract_id,
+        line_row.project_id,
+        line_row.person,
+        line_row.role,
+        line_row.task,
+        line_row.period_start,
+        line_row.period_end,
+        sum(line.amount_minor)::bigint as amount_minor,
+        coalesce(sum(line.seconds), 0)::bigint as seconds,
+        min((line.invoice_id, line_row.line_no)) as first_line,
+        string_agg(distinct line.invoice_id, ', ' order by line.invoice_id) as invoice_ids
     from temp.line
-    where is_matched and time_log_id is null
-    group by contract_id, project_id, person, role, task, period_start, period_end
+    inner join temp.line_row using (row_id)
+    where line.is_matched and line.time_log_id is null
+    group by
+        line.contract_id,
+        line_row.project_id,
+        line_row.person,
+        line_row.role,
+        line_row.task,
+        line_row.period_start,
+        line_row.period_end
 
 ),
 

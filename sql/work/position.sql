@@ -33,15 +33,15 @@ sides as (
 unbilled as (
 
     select
-        billed_log.contract_id,
-        sum(billed_log.payable_seconds - billed_log.billed_seconds) as seconds
-    from temp.billed_log
+        gap.contract_id,
+        sum(gap.payable_seconds - gap.billed_seconds) as seconds
+    from temp.gap
     where
-        billed_log.billed_seconds < billed_log.payable_seconds
-        and (billed_log.contract_id, billed_log.time_log_id) in (
+        gap.billed_seconds < gap.payable_seconds
+        and (gap.contract_id, gap.time_log_id) in (
             select (contract_id, time_log_id) from temp.finding where side = 'leakage'
         )
-    group by billed_log.contract_id
+    group by gap.contract_id
 
 ),
 
@@ -54,7 +54,7 @@ other_billed as (
     where
         is_live
         and is_in_currency
-        and (kind != 'time' or billing_model = 'fixed_price')
+        and not is_matched
     group by contract_id
 
 ),

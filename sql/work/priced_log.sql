@@ -1,22 +1,13 @@
 -- One row per eligible time log in scope (row_id): what the pricing chain says is owed for it.
 -- Only what later steps read is kept: writing a table costs by the column. pricing.money_cap has every step.
 select
-    money_cap.row_id,
-    money_cap.contract_id,
-    money_cap.place,
-    money_cap.worked_on,
-    money_cap.worked_month,
-    money_cap.hourly_rate_scaled,
-    money_cap.payable_seconds,
-    money_cap.unpaid_regular_seconds + money_cap.unpaid_overtime_seconds - money_cap.payable_seconds
-        as over_cap_seconds,
-    money_cap.expected_minor,
-    money_cap.over_cap_minor,
-    log.time_log_id,
-    log.project_id,
-    log.person,
-    log.role,
-    log.task,
-    log.entered_on
+    row_id,
+    contract_id,
+    place,
+    worked_on,
+    worked_month,
+    payable_seconds,
+    unpaid_regular_seconds + unpaid_overtime_seconds - payable_seconds as over_cap_seconds,
+    expected_minor,
+    over_cap_minor
 from pricing.money_cap
-inner join temp.log using (row_id)

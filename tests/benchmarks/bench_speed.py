@@ -105,7 +105,8 @@ def add_logs(connection, count: int, contracts: int) -> None:
     """Add logs to contracts drawn at random."""
     connection.rollback()
     chosen = connection.exec_driver_sql(
-        "select project_id from (select contract_id, min(project_id) as project_id from temp.project group by 1) "
+        "select project_id from (select contract_id, min(project_id) as project_id "
+        "from source.projects where ended_load_id is null group by 1) "
         f"order by hash(project_id || '{random.random()}') limit {contracts}",
     ).fetchall()
     connection.rollback()
