@@ -834,8 +834,10 @@ def _explained(
     as_of: date = connection.exec_driver_sql("select as_of from temp.cycle").scalar_one()
     log = _first(
         connection,
-        "select log.*, log_contract.rate_on, log_contract.is_approved from temp.log "
-        "inner join temp.log_contract using (row_id) where log.time_log_id = :id order by log.status limit 1",
+        "select log.*, log_contract.rate_on, log_contract.is_approved, log_row.time_log_id, log_row.project_id, "
+        "log_row.person, log_row.role, log_row.task, log_row.entered_on from temp.log "
+        "inner join temp.log_contract using (row_id) inner join temp.log_row using (row_id) "
+        "where log_row.time_log_id = :id order by log.status limit 1",
         log_id,
     )
     row_id = log["row_id"] if log else None
@@ -868,7 +870,12 @@ def _explained(
         position=_first(connection, "select * from temp.position where contract_id = :id", contract_id),
         log=log,
         pricing=_first(connection, "select * from pricing.money_cap where row_id = :id", row_id),
-        billing=_first(connection, "select * from temp.billed_log where row_id = :id", row_id),
+        billing=_first(
+            connection,
+            "select billed_log.*, log_row.worked_on from temp.billed_log inner join temp.log_row using (row_id) "
+            "where row_id = :id",
+            row_id,
+        ),
         rates=_all(
             connection,
             "select rate.*, (rate.hourly_rate_scaled * 0.0001)::decimal(18, 4) as hourly_rate from temp.rate "
@@ -877,7 +884,12 @@ def _explained(
         ),
         lines=_all(
             connection,
-            "select line.*, direct.row_id is not null and line.is_matched as is_direct from temp.line "
+            "with line as (select line.*, line_row.line_no, line_row.kind, line_row.project_id, line_row.person, "
+            "line_row.role, line_row.task, line_row.period_start, line_row.period_end, invoice.currency, "
+            "invoice.issued_on, invoice.status, invoice.billing_model from temp.line "
+            "inner join temp.line_row using (row_id) "
+            "inner join temp.invoice on line.invoice_id = invoice.invoice_id) "
+            "select line.*, direct.row_id is not null and line.is_matched as is_direct from line "
             "left join temp.direct using (contract_id, time_log_id) where line.time_log_id = :id "
             "or line.contract_id = :contract_id and concat('line:', line.invoice_id, '/', line.line_no) = :about "
             "or exists (select 1 from temp.pool where pool.contract_id = :contract_id and pool.about = :pool "
@@ -898,8 +910,8 @@ def _explained(
         ),
         reasons=_all(
             connection,
-            "select reason.* from temp.reason inner join temp.log on reason.row_id = log.row_id "
-            "where reason.dataset = 'time_logs' and log.time_log_id = :id "
+            "select reason.* from temp.reason inner join temp.log_row on reason.row_id = log_row.row_id "
+            "where reason.dataset = 'time_logs' and log_row.time_log_id = :id "
             "union select reason.* from temp.reason inner join temp.contract_row using (row_id) "
             "where reason.dataset = 'contracts' and contract_row.contract_id = :contract_id order by all",
             log_id,
@@ -923,8 +935,9 @@ def _explained(
         ),
         unit=_all(
             connection,
-            "select other.*, log.seconds from temp.priced_log as other inner join temp.log using (row_id) "
-            "inner join temp.priced_log as own on "
+            "with priced as (select priced_log.*, log_row.time_log_id, log_row.project_id, log_row.person, "
+            "log_row.task, log_row.seconds from temp.priced_log inner join temp.log_row using (row_id)) "
+            "select other.* from priced as other inner join priced as own on "
             "(other.contract_id, other.project_id, other.person, other.task, other.worked_on) is not distinct from "
             "(own.contract_id, own.project_id, own.person, own.task, own.worked_on) where own.row_id = :id "
             "order by other.place",
@@ -934,7 +947,8 @@ def _explained(
         estimate=_first(connection, "select * from temp.estimate where row_id = :id", row_id),
         seconds_before=connection.execute(
             text(
-                "select coalesce(sum(other.seconds), 0)::bigint from temp.log as other inner join temp.log as own "
+                "with log as (select log.*, log_row.time_log_id from temp.log inner join temp.log_row using (row_id)) "
+                "select coalesce(sum(other.seconds), 0)::bigint from log as other inner join log as own "
                 "using (contract_id) inner join temp.contract using (contract_id) where own.row_id = :id "
                 "and other.excluded_as = 'fixed_price' "
                 "and (other.worked_on, other.time_log_id) < (own.worked_on, own.time_log_id) and (contract.cap_period "
