@@ -306,7 +306,7 @@ def _answer(
             request_id = request_id or handover.new_id()
             answer = _handed_over(folder, handover.Request(request_id, command, arguments), busy)
             if answer is not None:
-                return _unpacked(answer, arguments)
+                return _unpacked(answer, arguments, str(path))
             give_up_at = monotonic() + _PATIENCE_AFTER_SECONDS
         elif monotonic() > give_up_at:
             raise busy
@@ -348,7 +348,7 @@ def _interruptible(connection: Connection, tell: Tell, load: Callable[[Tell], ha
 
 
 def _handed_over(folder: Path, request: handover.Request, busy: DatabaseBusy) -> handover.Answer | None:
-    """Return the monitor's answer, None where it has ended; what is typed as a relative path goes as an absolute one."""
+    """Return the monitor's answer, None where it has ended. It gets absolute paths: it works in another folder."""
     away = replace(request, arguments={**request.arguments, "paths": _absolute(request.arguments.get("paths", ()))})
     with monitor.Signals(lambda: None) as signals, _progress("the monitor does it") as tell:
 
@@ -369,31 +369,39 @@ def _absolute(paths: Sequence[str]) -> list[str]:
     return [os.path.abspath(path) for path in paths]  # noqa: PTH100  as typed otherwise: no link is followed
 
 
-def _unpacked(answer: handover.Answer, arguments: Arguments) -> handover.Answer:
-    """Return the answer, with paths as they were typed; an error in it is raised as it would have been here."""
-    text_ = json.dumps(answer)
-    for typed in arguments.get("paths", ()):
-        text_ = text_.replace(json.dumps(os.path.abspath(typed))[1:-1], json.dumps(typed)[1:-1])  # noqa: PTH100
-    told: handover.Answer = json.loads(text_)
-    for line in told.get("talk", ()):
-        _talk(line)
-    if "error" in told:
-        kind = getattr(exceptions, str(told["error"]), ABRError)
-        raise kind(told["message"], told["remedy"])
-    return told
+def _unpacked(answer: handover.Answer, arguments: Arguments, database_file: str) -> handover.Answer:
+    """Return the answer; what is said beside it, or an error, is said as it would have been here: paths as typed."""
+    spellings = {os.path.abspath(typed): typed for typed in arguments.get("paths", ())}  # noqa: PTH100  see _absolute
+    spellings[answer["database"]] = database_file
+
+    def typed(message: str) -> str:
+        for spelling in sorted(spellings, key=len, reverse=True):
+            message = message.replace(spelling, spellings[spelling])
+        return message
+
+    for line in answer["talk"]:
+        _talk(typed(line))
+    if "error" in answer:
+        kind = getattr(exceptions, str(answer["error"]), ABRError)
+        raise kind(typed(answer["message"]), typed(answer["remedy"]))
+    return answer
 
 
 def _serve(
     desk: handover.Desk | None, settings: Settings, engine: Engine, interrupts: list[Callable[[], None]]
 ) -> list[tuple[str, handover.Answer]]:
     """Do what others ask for; return the answers that must wait until the cycle has acted on them."""
-    held = []
-    for request in handover.take(desk) if desk else ():
+    held: list[tuple[str, handover.Answer]] = []
+    if desk is None:
+        return held
+    for request in handover.take(desk):
         answer = _served(request, settings, engine, interrupts)
         if request.command in _DECISIONS and "error" not in answer:
             held.append((request.request_id, answer))
-        elif desk:
+        else:
             handover.leave(desk, request.request_id, answer)
+    if problem := handover.new_problem(desk):
+        _talk(f"abr: other commands cannot hand over their work: {problem}")
     return held
 
 
@@ -402,12 +410,8 @@ def _served(
 ) -> handover.Answer:
     path = settings_module.database_path(settings)
     talk: list[str] = []
+    work = _WORK.get(request.command, _unknown_work)
     try:
-        work = _WORK.get(request.command)
-        if work is None:
-            raise UsageError(
-                f"the monitor of {path} knows no command {request.command!r}", "stop it, and start it with this version"
-            )
         # A connection for this alone: what it keeps in memory goes with it, and no plan of the monitor's gets stale.
         with engine.connect() as connection, database.explained(path), _telling(talk):
             interrupts.append(_interrupt(connection))
@@ -428,7 +432,7 @@ def _served(
         }
         if not known:
             _talk(f"abr: {request.command}, asked for by another process: {answer['message']}")
-    return {**answer, "talk": talk}
+    return {**answer, "talk": talk, "database": str(path)}
 
 
 def _is_interruption(error: BaseException | None) -> bool:
@@ -438,6 +442,19 @@ def _is_interruption(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _unknown_work(
+    connection: Connection,  # noqa: ARG001
+    settings: Settings,
+    arguments: Arguments,  # noqa: ARG001
+    tell: Tell,  # noqa: ARG001
+    request_id: str | None,  # noqa: ARG001
+) -> handover.Answer:
+    raise UsageError(
+        f"the monitor of {settings_module.database_path(settings)} does not know what is asked for",
+        "start the monitor again with this version of ABR",
+    )
 
 
 def _untold(doing: str, share: float | None) -> None:
@@ -677,7 +694,6 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
     shown: show.Snapshot | None = None
     live = Live(console=terminal, screen=True, auto_refresh=False) if is_live else None
     interrupts = [_interrupt(connection), _interrupt(feeding)]
-    problem: str | None = None
 
     def draw(seconds_left: float | None) -> None:
         if live and shown:
@@ -685,13 +701,10 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
             live.update(show.screen(snapshot, width=terminal.width, height=terminal.height), refresh=True)
 
     def tick() -> None:
-        nonlocal shown, problem
+        nonlocal shown
         now = _now()
         as_of = until or settings_module.today(settings, now)
         answers = _serve(desk, settings, connection.engine, interrupts)
-        if desk and desk.problem not in (None, problem):
-            _talk(f"abr: other commands cannot hand over their work: {desk.problem}")
-        problem = desk.problem if desk else None
         try:
             with database.explained(settings_module.database_path(settings)):
                 feed(now)
@@ -715,8 +728,9 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
                 clock=clock,
                 progress=tell,
             )
-        for request_id, answer in answers if desk else ():
-            handover.leave(desk, request_id, answer)
+        if desk:
+            for request_id, answer in answers:
+                handover.leave(desk, request_id, answer)
         before, shown = shown, _snapshot(connection, asdict(run), decimals, source, shown)
         if live:
             draw(settings.interval_seconds)
@@ -933,7 +947,7 @@ def _load_work(
         covers=_span(arguments["covers"]),
         persons=arguments["persons"],
         tell=tell,
-        parameters=request_id and {"request": request_id},
+        parameters=None if request_id is None else {"request": request_id},
         now=_now(),
     )
     tell(_CHECKING, None)
@@ -1230,7 +1244,7 @@ def explain_command(
     """Show how a number came about, step by step, so that you can redo it on paper."""
     answer = _answer("explain", _settings(database_url), {"id": wanted_id}, doing="explaining")
     sections = [
-        explaining.Section(section["title"], [explaining.Step(**step) for step in section["steps"]])
+        show.Section(section["title"], [show.Step(**step) for step in section["steps"]], section["note"])
         for section in answer["sections"]
     ]
     steps = [
@@ -1289,7 +1303,8 @@ def _write_off_work(
         "select class || ' ' || about as about, write_off.contract_id, "
         "coalesce(accepted_amount, amount)::decimal(18, 4) as amount, currency, write_off.decided_by, write_off.reason "
         "from audit.write_off inner join report.finding_history using (finding_id) "
-        "where finding_id = :id and decided_at = :decided_at and decided_by = :decided_by order by version desc limit 1",
+        "where finding_id = :id and decided_at = :decided_at and decided_by = :decided_by "
+        "order by version desc limit 1",
     )
     if not decided:
         with connection.begin():
