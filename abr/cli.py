@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -37,11 +37,12 @@ from abr import (
     inbox,
     loading,
     monitor,
+    publishing,
     reconciliation_engine,
 )
 from abr import settings as settings_module
 from abr import views as views_module
-from abr.exceptions import ABRError, DatabaseBusy, DataIntegrityError, UsageError
+from abr.exceptions import ABRError, DatabaseBusy, DataIntegrityError, NotPublished, UsageError
 from abr.models import METADATA
 from abr.settings import Settings
 
@@ -202,6 +203,52 @@ def _opened(settings: Settings, *, must_exist: bool = False, upgrade: bool = Fal
         database.explained(path),
     ):
         yield connection
+
+
+@contextmanager
+def _readable(settings: Settings) -> Iterator[Connection]:
+    """Yield a connection to read results from: the database, or its published copy while another process holds it."""
+    path = settings_module.database_path(settings)
+    with ExitStack() as opened:
+        try:
+            connection = opened.enter_context(_opened(settings, must_exist=True))
+        except DatabaseBusy as busy:
+            if path is None:
+                raise
+            try:
+                connection, copy = opened.enter_context(publishing.reading(path))
+            except NotPublished as error:
+                busy.add_note(error.message)
+                raise busy from None
+            _talk(
+                f"abr: {busy.message}; this is its published copy as of run {copy.run_id}, "
+                f"{copy.published_at:%Y-%m-%d %H:%M:%S}Z"
+            )
+        yield connection
+
+
+@contextmanager
+def _publisher(connection: Connection, settings: Settings) -> Iterator[publishing.Publisher | None]:
+    """Yield what keeps the database's published copy; None for a database in memory, which nobody else can read."""
+    path = settings_module.database_path(settings)
+    if path is None:
+        yield None
+        return
+    with publishing.publisher(connection, path, group=settings.published_group, tell=_talk) as publisher:
+        yield publisher
+
+
+def _publish(publisher: publishing.Publisher | None, *, is_forced: bool = False) -> None:
+    """Let readers see the newest; where that cannot be done, say so once and not in every cycle."""
+    if publisher is None:
+        return
+    try:
+        if publishing.publish_if_due(publisher, now=_now(), is_forced=is_forced):
+            publisher.trouble = None
+    except NotPublished as error:
+        if publisher.trouble != error.message:
+            publisher.trouble = error.message
+            _talk(f"abr: {error.message}; {error.remedy}")
 
 
 @contextmanager
@@ -529,26 +576,32 @@ def monitor_command(
         _desk(settings, source) as desk,
         _opened(settings) as connection,
         _beside(connection, settings) as feeding,
+        _publisher(connection, settings) as publisher,
     ):
         if source is Source.SIMULATOR:
             feed = _simulator_feed(feeding, settings, seed=seed, until=until and until.date(), fail_at=fail_at)
         else:
             feed, is_waiting = _inbox_feed(feeding, settings, has_created=why.startswith("abr: watching"))
         clock = _simulated_clock(until.date(), settings) if until else reconciliation_engine.utc_now
-        _watch(
-            connection,
-            feeding,
-            settings,
-            feed,
-            clock,
-            str(source),
-            desk,
-            is_waiting,
-            until=until and until.date(),
-            cycles=cycles,
-            is_strict=strict,
-            picture=picture,
-        )
+        try:
+            _watch(
+                connection,
+                feeding,
+                publisher,
+                settings,
+                feed,
+                clock,
+                str(source),
+                desk,
+                is_waiting,
+                until=until and until.date(),
+                cycles=cycles,
+                is_strict=strict,
+                picture=picture,
+            )
+        except ABRError:
+            _publish(publisher, is_forced=True)  # readers see the halt
+            raise
 
 
 def _monitored(source: Source | None, settings: Settings, *, is_named: bool) -> tuple[Source, Settings, str]:
@@ -676,6 +729,7 @@ def _inbox_feed(connection: Connection, settings: Settings, *, has_created: bool
 def _watch(  # noqa: C901  one loop: what it draws and what it does belong together
     connection: Connection,
     feeding: Connection,
+    publisher: publishing.Publisher | None,
     settings: Settings,
     feed: Feed,
     clock: Callable[[], datetime],
@@ -693,7 +747,7 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
     decimals = _decimals(connection)
     shown: show.Snapshot | None = None
     live = Live(console=terminal, screen=True, auto_refresh=False) if is_live else None
-    interrupts = [_interrupt(connection), _interrupt(feeding)]
+    interrupts = [_interrupt(connection), _interrupt(feeding), *([publisher.interrupt] if publisher else [])]
 
     def draw(seconds_left: float | None) -> None:
         if live and shown:
@@ -728,6 +782,7 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
                 clock=clock,
                 progress=tell,
             )
+        _publish(publisher)
         if desk:
             for request_id, answer in answers:
                 handover.leave(desk, request_id, answer)
@@ -865,6 +920,10 @@ def run_command(
         if signals.interrupted:
             _talk("abr: stopped; the run is rolled back")
             return 0
+        path = settings_module.database_path(settings)
+        if path is not None and publishing.folder_of(path).is_dir():
+            with _publisher(connection, settings) as publisher:
+                _publish(publisher, is_forced=True)
         row = _rows(connection, "select * from report.run_history where run_id = :run_id", run_id=run.run_id)[0]
         if form is Format.JSON:
             _write(show.json_text([row], one=True))
@@ -1146,7 +1205,7 @@ def report_command(
 ) -> None:
     """Show where every contract stands, flagged ones first, with the next step for each."""
     settings = _settings(database_url)
-    with _opened(settings, must_exist=True) as connection:
+    with _readable(settings) as connection:
         where = "where (:currency is null or currency = :currency) and (:client is null or client = :client)"
         worth = (
             "(leakage_amount > 0 or overbilled_amount > 0 or exposure_amount > 0 or quarantined_hours > 0 "
@@ -1193,7 +1252,7 @@ def findings_command(
     """List the findings, largest first."""
     settings = _settings(database_url)
     view = "report.finding_history" if history else "report.finding"
-    with _opened(settings, must_exist=True) as connection:
+    with _readable(settings) as connection:
         if class_:
             _require_choice("class", class_, _rules(connection, "finding_rules"))
         if side:
@@ -1221,8 +1280,11 @@ def findings_command(
 
 def _rules(connection: Connection, *folders: str) -> list[str]:
     """Return the names of the rules in these folders: finding classes, or quarantine reasons."""
+    is_copy = _rows(connection, "select 1 from duckdb_tables() where schema_name = 'published' and table_name = 'rule'")
     names = _rows(
-        connection, "select schema_name, view_name from duckdb_views() where view_name != 'all_rules' order by 2"
+        connection,
+        f"select schema_name, view_name from {'published.rule' if is_copy else 'duckdb_views()'} "
+        "where view_name != 'all_rules' order by 2",
     )
     return [row["view_name"] for row in names if row["schema_name"] in folders]
 
@@ -1412,7 +1474,7 @@ def quarantine_command(
         return
     settings = _settings(database_url)
     view = "report.quarantine_history" if history else "report.quarantine"
-    with _opened(settings, must_exist=True) as connection:
+    with _readable(settings) as connection:
         if data_set:
             _require_choice("data set", data_set, loading.DATASETS)
         if reason:
@@ -1481,7 +1543,7 @@ def history_command(
 ) -> None:
     """List the runs, newest first: when, how long, what changed, what halted."""
     settings = _settings(database_url)
-    with _opened(settings, must_exist=True) as connection:
+    with _readable(settings) as connection:
         only = f"limit {limit}" if form is Format.TABLE else ""
         rows = _rows(connection, f"select * from report.run_history order by run_id desc {only}")
         total = _rows(connection, "select count(*) as n from report.run_history")[0]["n"]
