@@ -452,6 +452,12 @@ def _serve(
     return held
 
 
+def _send(desk: handover.Desk | None, answers: Sequence[tuple[str, handover.Answer]]) -> None:
+    if desk is not None:
+        for request_id, answer in answers:
+            handover.leave(desk, request_id, answer)
+
+
 def _served(
     request: handover.Request, settings: Settings, engine: Engine, interrupts: list[Callable[[], None]]
 ) -> handover.Answer:
@@ -783,9 +789,7 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
                 progress=tell,
             )
         _publish(publisher)
-        if desk:
-            for request_id, answer in answers:
-                handover.leave(desk, request_id, answer)
+        _send(desk, answers)
         before, shown = shown, _snapshot(connection, asdict(run), decimals, source, shown)
         if live:
             draw(settings.interval_seconds)
