@@ -27,7 +27,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -85,12 +85,13 @@ class Publisher:
     copied_at: float = 0.0  # when a generation was last made because readers held the others
     generation: int = 0
     trouble: str | None = None  # what people were told already
-    opened: list[duckdb.DuckDBPyConnection] = field(default_factory=list)
+    copier: duckdb.DuckDBPyConnection | None = None  # an instance of its own, in memory, that generations come to
 
     def interrupt(self) -> None:
         """Stop what is being published, from a signal handler; the copy stays as it was."""
-        for connection in (self.writer, *self.opened):
-            connection.interrupt()
+        for connection in (self.writer, self.copier):
+            if connection is not None:
+                connection.interrupt()
 
 
 @contextlib.contextmanager
@@ -107,7 +108,12 @@ def publisher(
     with connection.engine.connect() as other:
         writer: Any = other.connection.driver_connection
         other.rollback()
-        yield Publisher(folder_of(database), group, writer, tell, _recipe(writer))
+        publisher = Publisher(folder_of(database), group, writer, tell, _recipe(writer))
+        try:
+            yield publisher
+        finally:
+            if publisher.copier is not None:
+                publisher.copier.close()
 
 
 def folder_of(database: Path) -> Path:
@@ -356,7 +362,7 @@ def _renewed(publisher: Publisher, path: Path, now: datetime) -> Path | None:
     except duckdb.Error as error:
         if isinstance(error, duckdb.InterruptException) or _is_disk(error):
             raise
-        if "lock" in str(error).lower():  # a reader came
+        if "conflicting lock" in str(error).lower():  # a reader came
             _write_mode(path, _READABLE)
             return None
         run_id = None
@@ -458,19 +464,24 @@ def _move(
 def _writing(publisher: Publisher, path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """Yield a connection that writes a generation. Whatever happens, it is closed and nothing of it stays open."""
     file = path / FILE
-    copy = duckdb.connect(config={"threads": 2})
-    publisher.opened.append(copy)
-    try:
+    copy = publisher.copier
+    if copy is None:
+        # One thread: there is little to do each time, and the machine has readers to serve.
+        publisher.copier = copy = duckdb.connect(config={"threads": 1})
         copy.execute("set enable_progress_bar = false")
+    try:
         # What is torn is thrown away: it needs no log to be mended from, only that a checkpoint is all or nothing.
         copy.execute(f"attach {_quoted(str(file))} as abr_audit (recovery_mode 'no_wal_writes')")
         copy.execute("use abr_audit")
         yield copy
-    finally:
-        publisher.opened.remove(copy)
+        copy.execute("use memory")
+        copy.execute("detach abr_audit")
+    except BaseException:  # also an interruption: closing all lets go of the file, whatever state it is in
+        publisher.copier = None
         copy.close()
         with contextlib.suppress(duckdb.TransactionException):  # where it got as far as beginning none
             publisher.writer.execute("rollback")
+        raise
     if not _is_clean(path):
         raise NotPublished(f"{file} was not written whole", "check the disk")
     _write_mode(path, _READABLE)
