@@ -95,7 +95,7 @@ def file_of_logs(folder, number):
 
 def script(text, *arguments):
     return subprocess.Popen(
-        [sys.executable, "-c", text, *map(str, arguments)],
+        [sys.executable, "-X", "faulthandler", "-c", text, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -204,7 +204,7 @@ def test_loads_decisions_and_readers_beside_a_monitor_see_no_error_and_no_wrong_
     for thread in crowd.threads:
         thread.join(timeout=120)
     for process in readers:
-        assert process.poll() is None, process.communicate()  # an error would have ended it
+        assert process.poll() is None, (process.returncode, process.stderr.read())  # an error would have ended it
         process.kill()
     held = json.loads(holder.communicate("", timeout=60)[0])
     monitor.terminate()
