@@ -27,8 +27,8 @@ FILES = 20 if IS_FULL else 6
 COPY = "abr.duckdb.published/current/abr_audit.duckdb"
 
 # Opens the copy, holds it for a while, closes it; says what it saw, in JSON: when, of which run, how much.
-# One thread, because DuckDB 1.5 crashes about once in a thousand times when it opens and closes a file with more, also a
-# file that nobody writes.
+# One thread, because DuckDB 1.5 crashes about once in a thousand times when it opens and closes a file with more, also
+# one that nobody writes.
 READER = f"""
 import json, random, sys, time
 from datetime import datetime, timezone
