@@ -10,26 +10,30 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 from typing import Annotated, Any
 
+import duckdb
 import typer
 from rich.console import RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 
 from abr import console as show
 from abr import (
     data_simulator,
     database,
+    exceptions,
     explaining,
     formats,
+    handover,
     inbox,
     loading,
     monitor,
@@ -37,6 +41,7 @@ from abr import (
     reconciliation_engine,
 )
 from abr import settings as settings_module
+from abr import views as views_module
 from abr.exceptions import ABRError, DatabaseBusy, DataIntegrityError, NotPublished, UsageError
 from abr.models import METADATA
 from abr.settings import Settings
@@ -46,6 +51,8 @@ SIMULATOR = "simulator"
 FLAGGED_EXIT_CODE = 10
 _PROGRESS_AFTER_SECONDS = 1.0
 _SETTLING_SECONDS = 1.0
+_PATIENCE_SECONDS = 1.0  # for a holder of the database that may be a monitor about to say so
+_PATIENCE_AFTER_SECONDS = 10.0  # for a monitor that was there and is closing the database
 _ROWS_SHOWN = 40
 
 app = typer.Typer(
@@ -130,8 +137,24 @@ def _main() -> int:
 # ---- shared ---------------------------------------------------------------------------------------------------------
 
 
+_told_elsewhere: list[list[str]] = []
+
+
 def _talk(message: str) -> None:
-    show.terminal(sys.stderr).print(show.safe(message, 2000))
+    if _told_elsewhere:
+        _told_elsewhere[-1].append(message)
+    else:
+        show.terminal(sys.stderr).print(show.safe(message, 2000))
+
+
+@contextmanager
+def _telling(lines: list[str]) -> Iterator[None]:
+    """Let what is said meanwhile go to another process's stderr: into these lines, that is."""
+    _told_elsewhere.append(lines)
+    try:
+        yield
+    finally:
+        _told_elsewhere.pop()
 
 
 def _print_error(error: ABRError) -> None:
@@ -304,6 +327,193 @@ def _progress(what: str) -> Iterator[Callable[[str, float | None], None]]:
             bar.stop()
 
 
+# ---- work that a running monitor does for others --------------------------------------------------------------------
+
+Tell = Callable[[str, float | None], None]
+Arguments = Mapping[str, Any]  # as JSON has them
+# What a command does with the database, apart from what it reads from its command line and prints. The answer is JSON.
+Work = Callable[[Connection, Settings, Arguments, Tell, str | None], handover.Answer]
+
+
+def _answer(
+    command: str, settings: Settings, arguments: Arguments, *, doing: str, must_exist: bool = True
+) -> handover.Answer:
+    """Return what the command's work says: done here, or by the monitor that holds the database."""
+    path = settings_module.database_path(settings)
+    request_id: str | None = None
+    give_up_at = monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return _done_here(command, settings, arguments, request_id, doing=doing, must_exist=must_exist)
+        except DatabaseBusy as error:
+            busy = error
+        folder = None if path is None else handover.folder_of(path)
+        if folder is not None and handover.is_served(folder):
+            # The same id as before, where a monitor has ended: what is done already is not done again.
+            request_id = request_id or handover.new_id()
+            answer = _handed_over(folder, handover.Request(request_id, command, arguments), busy)
+            if answer is not None:
+                return _unpacked(answer, arguments, str(path))
+            give_up_at = monotonic() + _PATIENCE_AFTER_SECONDS
+        elif monotonic() > give_up_at:
+            raise busy
+        else:
+            sleep(handover.LOOK_SECONDS)
+
+
+def _done_here(
+    command: str, settings: Settings, arguments: Arguments, request_id: str | None, *, doing: str, must_exist: bool
+) -> handover.Answer:
+    work = _WORK[command]
+    with _opened(settings, must_exist=must_exist) as connection, _progress(doing) as tell:
+        tell(doing, None)
+        if command == "load":
+            return _interruptible(
+                connection, tell, lambda tell: work(connection, settings, arguments, tell, request_id)
+            )
+        answer = work(connection, settings, arguments, tell, request_id)
+        if command in _DECISIONS:
+            _rerun(connection, settings)
+        return answer
+
+
+def _interruptible(connection: Connection, tell: Tell, load: Callable[[Tell], handover.Answer]) -> handover.Answer:
+    last = ""
+
+    def noted(doing: str, share: float | None) -> None:
+        nonlocal last
+        last = doing
+        tell(doing, share)
+
+    answer: handover.Answer = {}
+    with monitor.Signals(_interrupt(connection)) as signals, signals.working():
+        answer = load(noted)
+    if signals.interrupted:
+        _talk(f"abr: stopped; {'everything' if last == _CHECKING else 'nothing'} was loaded")
+        raise typer.Exit(1)
+    return answer
+
+
+def _handed_over(folder: Path, request: handover.Request, busy: DatabaseBusy) -> handover.Answer | None:
+    """Return the monitor's answer, None where it has ended. It gets absolute paths: it works in another folder."""
+    away = replace(request, arguments={**request.arguments, "paths": _absolute(request.arguments.get("paths", ()))})
+    with monitor.Signals(lambda: None) as signals, _progress("the monitor does it") as tell:
+
+        def wait(seconds: float) -> None:
+            tell("waiting for the monitor", None)
+            signals.sleep(seconds)
+
+        try:
+            return handover.ask(folder, away, sleep=wait, stopped=signals.stopped)
+        except OSError as error:
+            raise DatabaseBusy(
+                f"{busy.message}, and the work cannot be handed over: {folder}: {error.strerror}",
+                "check what room there is and who may write there, or stop the monitor",
+            ) from error
+
+
+def _absolute(paths: Sequence[str]) -> list[str]:
+    return [os.path.abspath(path) for path in paths]  # noqa: PTH100  as typed otherwise: no link is followed
+
+
+def _unpacked(answer: handover.Answer, arguments: Arguments, database_file: str) -> handover.Answer:
+    """Return the answer; what is said beside it, or an error, is said as it would have been here: paths as typed."""
+    spellings = {os.path.abspath(typed): typed for typed in arguments.get("paths", ())}  # noqa: PTH100  see _absolute
+    spellings[answer["database"]] = database_file
+
+    def typed(message: str) -> str:
+        for spelling in sorted(spellings, key=len, reverse=True):
+            message = message.replace(spelling, spellings[spelling])
+        return message
+
+    for line in answer["talk"]:
+        _talk(typed(line))
+    if "error" in answer:
+        kind = getattr(exceptions, str(answer["error"]), ABRError)
+        raise kind(typed(answer["message"]), typed(answer["remedy"]))
+    return answer
+
+
+def _serve(
+    desk: handover.Desk | None, settings: Settings, engine: Engine, interrupts: list[Callable[[], None]]
+) -> list[tuple[str, handover.Answer]]:
+    """Do what others ask for; return the answers that must wait until the cycle has acted on them."""
+    held: list[tuple[str, handover.Answer]] = []
+    if desk is None:
+        return held
+    for request in handover.take(desk):
+        answer = _served(request, settings, engine, interrupts)
+        if request.command in _DECISIONS and "error" not in answer:
+            held.append((request.request_id, answer))
+        else:
+            handover.leave(desk, request.request_id, answer)
+    if problem := handover.new_problem(desk):
+        _talk(f"abr: other commands cannot hand over their work: {problem}")
+    return held
+
+
+def _send(desk: handover.Desk | None, answers: Sequence[tuple[str, handover.Answer]]) -> None:
+    if desk is not None:
+        for request_id, answer in answers:
+            handover.leave(desk, request_id, answer)
+
+
+def _served(
+    request: handover.Request, settings: Settings, engine: Engine, interrupts: list[Callable[[], None]]
+) -> handover.Answer:
+    path = settings_module.database_path(settings)
+    talk: list[str] = []
+    work = _WORK.get(request.command, _unknown_work)
+    try:
+        # A connection for this alone: what it keeps in memory goes with it, and no plan of the monitor's gets stale.
+        with engine.connect() as connection, database.explained(path), _telling(talk):
+            interrupts.append(_interrupt(connection))
+            try:
+                views_module.create_work_tables(connection)
+                connection.commit()
+                answer = work(connection, settings, request.arguments, _untold, request.request_id)
+            finally:
+                interrupts.pop()
+    except Exception as error:
+        if _is_interruption(error):
+            raise
+        known = isinstance(error, ABRError)
+        answer = {
+            "error": type(error).__name__,
+            "message": error.message if isinstance(error, ABRError) else f"unexpected: {type(error).__name__}: {error}",
+            "remedy": error.remedy if isinstance(error, ABRError) else "please report it",
+        }
+        if not known:
+            _talk(f"abr: {request.command}, asked for by another process: {answer['message']}")
+    return {**answer, "talk": talk, "database": str(path)}
+
+
+def _is_interruption(error: BaseException | None) -> bool:
+    """Return whether a signal's interruption lies beneath an error."""
+    while error is not None:
+        if isinstance(getattr(error, "orig", error), duckdb.InterruptException):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _unknown_work(
+    connection: Connection,  # noqa: ARG001
+    settings: Settings,
+    arguments: Arguments,  # noqa: ARG001
+    tell: Tell,  # noqa: ARG001
+    request_id: str | None,  # noqa: ARG001
+) -> handover.Answer:
+    raise UsageError(
+        f"the monitor of {settings_module.database_path(settings)} does not know what is asked for",
+        "start the monitor again with this version of ABR",
+    )
+
+
+def _untold(doing: str, share: float | None) -> None:
+    """Tell nobody: the monitor's screen is not for others' progress."""
+
+
 def _run(
     connection: Connection,
     settings: Settings,
@@ -366,7 +576,10 @@ def monitor_command(
     if source is Source.INBOX and (until or fail_at):
         raise UsageError("--until and --fail-at belong to the simulator", "leave them out, or add --source simulator")
     _talk(why)
+    is_waiting: Callable[[], bool] = lambda: False  # noqa: E731  the simulator never has anything before its time
+    # The desk is open before the database is taken, and until it is given back: nobody finds the one without the other.
     with (
+        _desk(settings, source) as desk,
         _opened(settings) as connection,
         _beside(connection, settings) as feeding,
         _publisher(connection, settings) as publisher,
@@ -374,7 +587,7 @@ def monitor_command(
         if source is Source.SIMULATOR:
             feed = _simulator_feed(feeding, settings, seed=seed, until=until and until.date(), fail_at=fail_at)
         else:
-            feed = _inbox_feed(feeding, settings, has_created=why.startswith("abr: watching"))
+            feed, is_waiting = _inbox_feed(feeding, settings, has_created=why.startswith("abr: watching"))
         clock = _simulated_clock(until.date(), settings) if until else reconciliation_engine.utc_now
         try:
             _watch(
@@ -385,6 +598,8 @@ def monitor_command(
                 feed,
                 clock,
                 str(source),
+                desk,
+                is_waiting,
                 until=until and until.date(),
                 cycles=cycles,
                 is_strict=strict,
@@ -423,6 +638,15 @@ def _monitored(source: Source | None, settings: Settings, *, is_named: bool) -> 
         settings,
         f"abr: no data of your own yet, so this is a simulated firm in {demo}; see abr load --help",
     )
+
+
+def _desk(settings: Settings, source: Source) -> AbstractContextManager[handover.Desk | None]:
+    """Open the desk for requests. It never makes the inbox that is watched: a missing one must halt."""
+    path = settings_module.database_path(settings)
+    folder = None if path is None else handover.folder_of(path)
+    watched = settings_module.inbox_path(settings) if source is Source.INBOX else None
+    is_watched = folder is not None and watched is not None and watched.resolve() == folder.parent
+    return handover.serving(folder, may_make_parent=not is_watched)
 
 
 def _simulated_clock(until: date, settings: Settings) -> Callable[[], datetime]:
@@ -485,17 +709,18 @@ def _cursor(connection: Connection) -> Any:
     return connection.connection.driver_connection
 
 
-def _inbox_feed(connection: Connection, settings: Settings, *, has_created: bool) -> Feed:
+def _inbox_feed(connection: Connection, settings: Settings, *, has_created: bool) -> tuple[Feed, Callable[[], bool]]:
+    """Return what loads the files that are there, and what tells whether there are any."""
     folder = settings_module.inbox_path(settings)
     if folder is None:
         raise UsageError("a database in memory has no inbox", "name a folder with --inbox")
     if has_created and not folder.exists():
         folder.mkdir(parents=True)
-    box = inbox.Inbox(folder)
+    box = inbox.Inbox(folder, quiet_seconds=min(settings.interval_seconds, _SETTLING_SECONDS))
     with suppress(DataIntegrityError):  # the first cycle says it
         if inbox.look_into(box):
             # What lies there already is for the first cycle, provided nobody is still writing it.
-            sleep(min(settings.interval_seconds, _SETTLING_SECONDS))
+            sleep(box.quiet_seconds)
 
     def feed(now: datetime) -> None:
         def load_one(path: Path) -> None:
@@ -504,7 +729,7 @@ def _inbox_feed(connection: Connection, settings: Settings, *, has_created: bool
         for path, error in inbox.take(box, load_one):
             _talk(f"abr: inbox: {path.name} " + (f"rejected: {error.message}" if error else "loaded"))
 
-    return feed
+    return feed, lambda: inbox.is_waiting(box)
 
 
 def _watch(  # noqa: C901  one loop: what it draws and what it does belong together
@@ -515,6 +740,8 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
     feed: Feed,
     clock: Callable[[], datetime],
     source: str,
+    desk: handover.Desk | None,
+    is_waiting: Callable[[], bool],
     *,
     until: date | None,
     cycles: int | None,
@@ -526,6 +753,7 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
     decimals = _decimals(connection)
     shown: show.Snapshot | None = None
     live = Live(console=terminal, screen=True, auto_refresh=False) if is_live else None
+    interrupts = [_interrupt(connection), _interrupt(feeding), *([publisher.interrupt] if publisher else [])]
 
     def draw(seconds_left: float | None) -> None:
         if live and shown:
@@ -536,6 +764,7 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
         nonlocal shown
         now = _now()
         as_of = until or settings_module.today(settings, now)
+        answers = _serve(desk, settings, connection.engine, interrupts)
         try:
             with database.explained(settings_module.database_path(settings)):
                 feed(now)
@@ -560,6 +789,7 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
                 progress=tell,
             )
         _publish(publisher)
+        _send(desk, answers)
         before, shown = shown, _snapshot(connection, asdict(run), decimals, source, shown)
         if live:
             draw(settings.interval_seconds)
@@ -567,7 +797,6 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
             _print(show.lines(shown, before))
             sys.stdout.flush()
 
-    interrupts = [_interrupt(connection), _interrupt(feeding), *([publisher.interrupt] if publisher else [])]
     try:
         if live:
             live.start()
@@ -576,6 +805,7 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
             tick,
             interrupt=lambda: [interrupt() for interrupt in interrupts],
             idle=draw if is_live else None,
+            woken=lambda: is_waiting() or (desk is not None and handover.has_requests(desk)),
             cycles=cycles,
         )
     finally:
@@ -738,55 +968,86 @@ def load_command(
     ] = None,
     database_url: DatabaseOption = None,
     form: FormatOption = Format.TABLE,
-) -> int:
+) -> None:
     """Load your own files; loading the same rows again changes nothing."""
     settings = _settings(database_url)
-    span = _span(covers)
-    with _opened(settings) as connection:
-        if _is_simulated(connection):
-            raise UsageError(
-                f"{settings_module.database_path(settings)} holds simulated data, and real data must not mix with it",
-                "name another database, such as --database abr.duckdb",
-            )
-        loaded = None
-        with monitor.Signals(_interrupt(connection)) as signals, signals.working(), _progress("reading") as tell:
-            loaded = _load(
-                connection,
-                paths,
-                as_=as_,
-                source=source,
-                is_complete=complete,
-                covers=span,
-                persons=covers_person or (),
-                tell=tell,
-                now=_now(),
-            )
-            tell("checking", None)
-            set_aside = reconciliation_engine.quarantined_by_load(
-                connection, loaded.load_id, settings_module.today(settings, _now()), settings.threshold_amount
-            )
-            rows = [
-                {
-                    "data_set": count.dataset,
-                    "read": count.read,
-                    "new": count.new,
-                    "superseded": count.superseded,
-                    "unchanged": count.unchanged,
-                    "withdrawn": count.withdrawn,
-                    "quarantined": set_aside[count.dataset],
-                }
-                for count in loaded.counts
-            ]
-    if signals.interrupted:
-        _talk(f"abr: stopped; {'nothing' if loaded is None else 'everything'} was loaded")
-        return 1
+    _span(covers)
+    arguments = {
+        "paths": list(map(str, paths)),
+        "as": as_,
+        "source": source,
+        "complete": complete,
+        "covers": covers,
+        "persons": covers_person or [],
+    }
+    answer = _answer("load", settings, arguments, doing="reading", must_exist=False)
+    rows = answer["rows"]
     _print_rows(rows, form, show.load_summary(rows), list(rows[0]) if rows else [])
-    if loaded.withdrawn_of_others:
+    if answer["withdrawn_of_others"]:
         _talk(
-            f"abr: {loaded.withdrawn_of_others} entries of people who are not in this export were withdrawn, as it "
+            f"abr: {answer['withdrawn_of_others']} entries of people who are not in this export were withdrawn, as it "
             "covers their days; if it is one person's export, load the others' again and this with --covers-person",
         )
-    return 0
+
+
+_CHECKING = "checking"  # what a load says that is stored, and cannot be interrupted any more
+
+
+def _load_work(
+    connection: Connection, settings: Settings, arguments: Arguments, tell: Tell, request_id: str | None
+) -> handover.Answer:
+    if _is_simulated(connection):
+        raise UsageError(
+            f"{settings_module.database_path(settings)} holds simulated data, and real data must not mix with it",
+            "name another database, such as --database abr.duckdb",
+        )
+    loaded = _loaded_before(connection, request_id) or _load(
+        connection,
+        [Path(path) for path in arguments["paths"]],
+        as_=arguments["as"],
+        source=arguments["source"],
+        is_complete=arguments["complete"],
+        covers=_span(arguments["covers"]),
+        persons=arguments["persons"],
+        tell=tell,
+        parameters=None if request_id is None else {"request": request_id},
+        now=_now(),
+    )
+    tell(_CHECKING, None)
+    set_aside = reconciliation_engine.quarantined_by_load(
+        connection, loaded.load_id, settings_module.today(settings, _now()), settings.threshold_amount
+    )
+    rows = [
+        {
+            "data_set": count.dataset,
+            "read": count.read,
+            "new": count.new,
+            "superseded": count.superseded,
+            "unchanged": count.unchanged,
+            "withdrawn": count.withdrawn,
+            "quarantined": set_aside[count.dataset],
+        }
+        for count in loaded.counts
+    ]
+    return {"rows": rows, "withdrawn_of_others": loaded.withdrawn_of_others}
+
+
+def _loaded_before(connection: Connection, request_id: str | None) -> loading.Loaded | None:
+    """Return what a request has loaded already, where whoever did it was killed before saying so."""
+    if request_id is None:
+        return None
+    found = _rows(
+        connection,
+        "select load_id, counts from source.load where parameters = :parameters",
+        parameters=json.dumps({"request": request_id}),
+    )
+    return next(
+        (
+            loading.Loaded(row["load_id"], tuple(loading.LoadCount(**count) for count in json.loads(row["counts"])))
+            for row in found
+        ),
+        None,
+    )
 
 
 def _span(covers: str | None) -> tuple[tuple[date, date], ...]:
@@ -811,7 +1072,8 @@ def _load(
     is_complete: bool = False,
     covers: tuple[tuple[date, date], ...] = (),
     persons: Sequence[str] = (),
-    tell: Callable[[str, float | None], None] | None = None,
+    tell: Tell | None = None,
+    parameters: Mapping[str, Any] | None = None,
     now: datetime,
 ) -> loading.Loaded:
     driver = _cursor(connection)
@@ -835,6 +1097,7 @@ def _load(
             is_complete=is_complete and not is_tool,
             covers=covers or (reading.spans if is_tool else ()),
             persons=persons,
+            parameters=parameters,
             now=now,
         )
 
@@ -1045,21 +1308,33 @@ def explain_command(
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Show how a number came about, step by step, so that you can redo it on paper."""
-    settings = _settings(database_url)
-    with _opened(settings, must_exist=True) as connection:
-        explained = reconciliation_engine.explain(
-            connection,
-            wanted_id,
-            thresholds=settings.threshold_amount,
-            today=settings_module.today(settings, _now()),
-        )
-        sections = explaining.sections(explained, _decimals(connection))
+    answer = _answer("explain", _settings(database_url), {"id": wanted_id}, doing="explaining")
+    sections = [
+        show.Section(section["title"], [show.Step(**step) for step in section["steps"]], section["note"])
+        for section in answer["sections"]
+    ]
     steps = [
         {"section": section.title, "step": step.label, "formula": step.formula, "result": step.result}
         for section in sections
         for step in section.steps
     ]
     _print_rows(steps, form, show.explanation(sections), ["section", "step", "formula", "result"])
+
+
+def _explain_work(
+    connection: Connection,
+    settings: Settings,
+    arguments: Arguments,
+    tell: Tell,  # noqa: ARG001
+    request_id: str | None,  # noqa: ARG001
+) -> handover.Answer:
+    explained = reconciliation_engine.explain(
+        connection,
+        arguments["id"],
+        thresholds=settings.threshold_amount,
+        today=settings_module.today(settings, _now()),
+    )
+    return {"sections": [asdict(section) for section in explaining.sections(explained, _decimals(connection))]}
 
 
 @app.command(
@@ -1076,15 +1351,65 @@ def write_off_command(
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Accept a leakage finding at its present amount: it leaves the flag, and comes back if it rises."""
-    settings = _settings(database_url)
-    with _opened(settings, must_exist=True) as connection:
+    arguments = {**_decision(finding_id, by, reason), "undo": undo}
+    answer = _answer("write-off", _settings(database_url), arguments, doing="reconciling")
+    _print_decision(answer, form, "taken back" if undo else "written off")
+
+
+def _write_off_work(
+    connection: Connection,
+    settings: Settings,  # noqa: ARG001
+    arguments: Arguments,
+    tell: Tell,  # noqa: ARG001
+    request_id: str | None,
+) -> handover.Answer:
+    decided = request_id and _decided_before(
+        connection,
+        arguments,
+        "select class || ' ' || about as about, write_off.contract_id, "
+        "coalesce(accepted_amount, amount)::decimal(18, 4) as amount, currency, write_off.decided_by, write_off.reason "
+        "from audit.write_off inner join report.finding_history using (finding_id) "
+        "where finding_id = :id and decided_at = :decided_at and decided_by = :decided_by "
+        "order by version desc limit 1",
+    )
+    if not decided:
         with connection.begin():
-            decision = reconciliation_engine.write_off(
-                connection, finding_id, decided_by=_person(by), reason=_reason(reason), is_undone=undo, now=_now()
+            decided = reconciliation_engine.write_off(
+                connection,
+                arguments["id"],
+                decided_by=arguments["decided_by"],
+                reason=arguments["reason"],
+                is_undone=arguments["undo"],
+                now=datetime.fromisoformat(arguments["decided_at"]),
             )
-        _rerun(connection, settings)
-        decimals = _decimals(connection)
-    _print_decision(decision, decimals, form, "taken back" if undo else "written off")
+    return _decision_answer(connection, decided)
+
+
+def _decision(wanted_id: str, by: str | None, reason: str) -> dict[str, str]:
+    """Return the arguments of a decision. It is made when it is asked for, and known again by that moment."""
+    return {
+        "id": wanted_id,
+        "decided_by": _person(by),
+        "reason": _reason(reason),
+        "decided_at": _now().isoformat(),
+    }
+
+
+def _decided_before(connection: Connection, arguments: Arguments, query: str) -> reconciliation_engine.Decision | None:
+    """Return the decision that a request has brought already, where whoever did it was killed before saying so."""
+    found = _rows(
+        connection,
+        query,
+        id=arguments["id"],
+        decided_at=datetime.fromisoformat(arguments["decided_at"]),
+        decided_by=arguments["decided_by"],
+    )
+    return reconciliation_engine.Decision(**found[0]) if found else None
+
+
+def _decision_answer(connection: Connection, decision: reconciliation_engine.Decision) -> handover.Answer:
+    amount = None if decision.amount is None else str(decision.amount)
+    return {"decision": {**asdict(decision), "amount": amount}, "decimals": _decimals(connection)}
 
 
 def _rerun(connection: Connection, settings: Settings) -> None:
@@ -1111,9 +1436,11 @@ def _reason(reason: str) -> str:
     return reason.strip()
 
 
-def _print_decision(
-    decision: reconciliation_engine.Decision, decimals: Mapping[str, int], form: Format, what: str
-) -> None:
+def _print_decision(answer: handover.Answer, form: Format, what: str) -> None:
+    told = answer["decision"]
+    amount_ = None if told["amount"] is None else Decimal(told["amount"])
+    decision = reconciliation_engine.Decision(**{**told, "amount": amount_})
+    decimals = answer["decimals"]
     row = {"decision": what, **asdict(decision)}
     if form is Format.JSON:
         _write(show.json_text([row], one=True))
@@ -1184,15 +1511,34 @@ def waive_command(
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Accept that a row stays out: it is at risk no longer, until a new version of it comes."""
-    settings = _settings(database_url)
-    with _opened(settings, must_exist=True) as connection:
+    answer = _answer("waive", _settings(database_url), _decision(quarantine_id, by, reason), doing="reconciling")
+    _print_decision(answer, form, "waived")
+
+
+def _waive_work(
+    connection: Connection,
+    settings: Settings,  # noqa: ARG001
+    arguments: Arguments,
+    tell: Tell,  # noqa: ARG001
+    request_id: str | None,
+) -> handover.Answer:
+    decided = request_id and _decided_before(
+        connection,
+        arguments,
+        "select entity || ' ' || key as about, contract_id, null::decimal(18, 4) as amount, null::varchar as currency, "
+        "waiver.decided_by, waiver.reason from audit.waiver inner join report.quarantine using (quarantine_id) "
+        "where quarantine_id = :id and decided_at = :decided_at and decided_by = :decided_by",
+    )
+    if not decided:
         with connection.begin():
-            decision = reconciliation_engine.waive(
-                connection, quarantine_id, decided_by=_person(by), reason=_reason(reason), now=_now()
+            decided = reconciliation_engine.waive(
+                connection,
+                arguments["id"],
+                decided_by=arguments["decided_by"],
+                reason=arguments["reason"],
+                now=datetime.fromisoformat(arguments["decided_at"]),
             )
-        _rerun(connection, settings)
-        decimals = _decimals(connection)
-    _print_decision(decision, decimals, form, "waived")
+    return _decision_answer(connection, decided)
 
 
 @app.command("history", epilog="Examples:  [bold]abr history[/]   [bold]abr history --limit 500 --format csv[/]")
@@ -1212,12 +1558,19 @@ def history_command(
 @app.command("verify", epilog="Examples:  [bold]abr verify[/]   [bold]abr verify --format json[/]")
 def verify_command(database_url: DatabaseOption = None, form: FormatOption = Format.TABLE) -> int:
     """Recompute everything from the sources and compare it with what is stored; exit 1 names each difference."""
-    settings = _settings(database_url)
-    with _opened(settings, must_exist=True) as connection, _progress("verifying") as tell:
-        tell("verifying", None)
-        rows = [asdict(difference) for difference in reconciliation_engine.verify(connection)]
+    rows = _answer("verify", _settings(database_url), {}, doing="verifying")["rows"]
     _print_rows(rows, form, show.verify_differences(rows), ["what", "id", "detail"])
     return 1 if rows else 0
+
+
+def _verify_work(
+    connection: Connection,
+    settings: Settings,  # noqa: ARG001
+    arguments: Arguments,  # noqa: ARG001
+    tell: Tell,  # noqa: ARG001
+    request_id: str | None,  # noqa: ARG001
+) -> handover.Answer:
+    return {"rows": [asdict(difference) for difference in reconciliation_engine.verify(connection)]}
 
 
 @app.command("settings", epilog="Example:  [bold]ABR_THRESHOLD_AMOUNT=1500.00,JPY=220000 abr settings[/]")
@@ -1272,14 +1625,32 @@ def status_command(database_url: DatabaseOption = None, form: FormatOption = For
 @database_app.command("compact", epilog="Example:  [bold]abr db compact[/]")
 def compact_command(database_url: DatabaseOption = None) -> None:
     """Write everything to the database file and give back the space of removed rows."""
-    settings = _settings(database_url)
+    answer = _answer("compact", _settings(database_url), {}, doing="compacting")
+    _write(f"{answer['bytes_before']:,} bytes before, {answer['bytes_after']:,} after")
+
+
+def _compact_work(
+    connection: Connection,
+    settings: Settings,
+    arguments: Arguments,  # noqa: ARG001
+    tell: Tell,  # noqa: ARG001
+    request_id: str | None,  # noqa: ARG001
+) -> handover.Answer:
     path = settings_module.database_path(settings)
-    with _opened(settings, must_exist=True) as connection, _progress("compacting") as tell:
-        tell("compacting", None)
-        before = path.stat().st_size if path else 0
-        connection.rollback()
-        with connection.begin():
-            connection.exec_driver_sql("vacuum")
-        connection.connection.driver_connection.execute("force checkpoint")  # type: ignore[union-attr]
-        after = path.stat().st_size if path else 0
-    _write(f"{before:,} bytes before, {after:,} after")
+    before = path.stat().st_size if path else 0
+    connection.rollback()
+    with connection.begin():
+        connection.exec_driver_sql("vacuum")
+    connection.connection.driver_connection.execute("force checkpoint")  # type: ignore[union-attr]
+    return {"bytes_before": before, "bytes_after": path.stat().st_size if path else 0}
+
+
+_WORK: dict[str, Work] = {
+    "load": _load_work,
+    "write-off": _write_off_work,
+    "waive": _waive_work,
+    "explain": _explain_work,
+    "verify": _verify_work,
+    "compact": _compact_work,
+}
+_DECISIONS = ("write-off", "waive")  # a run acts on them before they are answered

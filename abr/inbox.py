@@ -1,12 +1,19 @@
 """Files people drop into a folder: taken whole, moved to done/ or, with a message beside them, to rejected/.
 
-A file still being written is left alone: it is taken once it has not changed between two looks.
+A file still being written is left alone: it is taken once it has not changed between two looks that are far enough
+apart, and nobody on this machine has it open for writing. One that changes while it is loaded stays, to be taken again.
+Whoever is killed between the load and the move loads the file once more, and that changes nothing.
 """
 
 from __future__ import annotations
 
-import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import signal
 import stat
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,40 +22,53 @@ from abr.exceptions import ABRError, DataIntegrityError
 
 _SUFFIXES = (".csv", ".jsonl", ".parquet")
 
+Look = tuple[int, int, int, int]  # inode, size, when its content and when anything about it changed
+
 
 @dataclass
 class Inbox:
-    """A folder, and what its files looked like at the last look."""
+    """A folder, and since when its files have looked as they did at the last look (by a clock that only counts)."""
 
     folder: Path
-    seen: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    quiet_seconds: float = 0.0  # how long a file must have looked the same
+    seen: dict[Path, tuple[Look, float]] = field(default_factory=dict)
 
 
-def take(inbox: Inbox, load: Callable[[Path], object]) -> list[tuple[Path, ABRError | None]]:
+def take(
+    inbox: Inbox, load: Callable[[Path], object], *, clock: Callable[[], float] = time.monotonic
+) -> list[tuple[Path, ABRError | None]]:
     """Hand every settled file to `load` and move it away; return the files with the error of those rejected.
 
     A file `load` raises an ABRError for is moved to rejected/, with the message in <name>.error.txt. Files of one name
     do not replace one another. Raises DataIntegrityError where the folder is missing or cannot be read.
     """
-    before = inbox.seen
-    settled = [path for path, look in sorted(look_into(inbox).items()) if before.get(path) == look]
-    for path in settled:
-        del inbox.seen[path]
+    settled = _settled(inbox, clock)
+    looks = {path: inbox.seen.pop(path)[0] for path in settled}
     taken: list[tuple[Path, ABRError | None]] = []
-    for path in settled:
+    for path, look in looks.items():
+        error = None
         try:
             load(path)
-        except ABRError as error:
-            moved = _move(path, inbox.folder / "rejected")
-            moved.with_name(moved.name + ".error.txt").write_text(f"{error.message}\n{error.remedy}\n", "utf-8")
-            taken.append((path, error))
-        else:
-            _move(path, inbox.folder / "done")
-            taken.append((path, None))
+        except ABRError as caught:
+            error = caught
+        if _look(path) not in (look, None):
+            continue  # half of it was loaded or refused; the whole of it comes later
+        moved = _move(path, inbox.folder / ("rejected" if error else "done"))
+        if error:
+            _leave_message(moved.with_name(moved.name + ".error.txt"), error)
+        taken.append((path, error))
     return taken
 
 
-def look_into(inbox: Inbox) -> dict[Path, tuple[int, int]]:
+def is_waiting(inbox: Inbox, *, clock: Callable[[], float] = time.monotonic) -> bool:
+    """Return whether there is a file to take, or the folder is in a state that `take` must tell."""
+    try:
+        return bool(_settled(inbox, clock))
+    except DataIntegrityError:
+        return True
+
+
+def look_into(inbox: Inbox, *, clock: Callable[[], float] = time.monotonic) -> dict[Path, Look]:
     """Note what the files that could be taken look like now, and return that. Hidden files are half-made copies."""
     try:
         found = [path for path in inbox.folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.name[0] != "."]
@@ -57,13 +77,64 @@ def look_into(inbox: Inbox) -> dict[Path, tuple[int, int]]:
             f"the inbox {inbox.folder} cannot be read: {error.strerror}",
             f"it must be a folder that ABR may read (mkdir -p {inbox.folder}); then start the monitor again",
         ) from error
-    inbox.seen = {}
+    now, before, inbox.seen = clock(), inbox.seen, {}
     for path in found:
-        with contextlib.suppress(OSError):  # taken away meanwhile
-            look = path.stat()
-            if stat.S_ISREG(look.st_mode):
-                inbox.seen[path] = (look.st_size, look.st_mtime_ns)
-    return dict(inbox.seen)
+        look = _look(path)
+        if look is not None:
+            known = before.get(path)
+            inbox.seen[path] = known if known and known[0] == look else (look, now)
+    return {path: look for path, (look, _) in inbox.seen.items()}
+
+
+def _settled(inbox: Inbox, clock: Callable[[], float]) -> list[Path]:
+    """Return the files that looked the same long enough, in the order of their names."""
+    before = inbox.seen
+    look_into(inbox, clock=clock)
+    now = clock()
+    return [
+        path
+        for path, (look, since) in sorted(inbox.seen.items())
+        if path in before
+        and before[path][0] == look
+        and now - since >= inbox.quiet_seconds
+        and not _is_being_written(path)
+    ]
+
+
+def _look(path: Path) -> Look | None:
+    """Return what a file looks like; None where it was taken away, or is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) if stat.S_ISREG(found.st_mode) else None
+
+
+def _is_being_written(path: Path) -> bool:
+    """Return whether somebody on this machine has the file open for writing, as far as the system tells.
+
+    A lease is refused exactly then. Where there are none (network mounts, macOS) the looks must do.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False  # whoever loads it says why
+    try:
+        # A writer who opens it meanwhile makes the system send a signal: one that does nothing.
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except (AttributeError, OSError) as error:
+        return getattr(error, "errno", None) == errno.EAGAIN
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _leave_message(path: Path, error: ABRError) -> None:
+    try:
+        path.write_text(f"{error.message}\n{error.remedy}\n", "utf-8")
+    except OSError:  # the file is out of the way, and the monitor says the message too
+        path.unlink(missing_ok=True)
 
 
 def _move(path: Path, folder: Path) -> Path:
@@ -75,10 +146,30 @@ def _move(path: Path, folder: Path) -> Path:
         while target.exists():
             number += 1
             target = folder / f"{path.stem}-{number}{path.suffix}"
-        with contextlib.suppress(FileNotFoundError):
+        try:
             path.replace(target)
+        except FileNotFoundError:
+            pass  # somebody took it away
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            _copy_away(path, target)
     except OSError as error:
         raise DataIntegrityError(
-            f"{path} cannot be moved to {folder}: {error.strerror}", "check who may write there"
+            f"{path} cannot be moved to {folder}: {error.strerror}", "check who may write there, and what room there is"
         ) from error
     return target
+
+
+def _copy_away(path: Path, target: Path) -> None:
+    """Move a file to another file system: the copy is whole and on the disk before the file goes."""
+    unfinished = target.with_name(f".{target.name}.part")
+    try:
+        shutil.copy2(path, unfinished)
+        with unfinished.open("rb+") as copy:
+            os.fsync(copy.fileno())
+        unfinished.replace(target)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
+    path.unlink()

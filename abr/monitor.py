@@ -2,7 +2,8 @@
 
 The beat stays on its grid (start, start + interval, start + 2 intervals, ...) whatever a tick costs: nothing drifts and
 ticks never overlap. After a late tick the next one follows at once, one however many beats were missed, and the one
-after that is back on the grid.
+after that is back on the grid. A wait may be ended early when there is something to do: that tick is an extra one, and
+the beat that was waited for still comes.
 
 A signal handler may run anywhere, so it only notes the signal, writes to a pipe that ends a wait, and interrupts.
 An interrupt that arrives between two queries is lost (measured on DuckDB), so it is repeated until the tick has ended.
@@ -24,7 +25,7 @@ from typing import Any, Self, TextIO
 from abr.exceptions import ABRError
 
 GRACE_SECONDS = 5.0  # how long the first signal lets a tick run on
-IDLE_SECONDS = 0.5  # how often a wait refreshes the countdown
+IDLE_SECONDS = 0.5  # how often a wait refreshes the countdown, and looks whether it should end early
 _REPEAT_SECONDS = 0.05
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -37,21 +38,22 @@ def run_every(
     sleep: Callable[[float], object] = time.sleep,
     stopped: Callable[[], bool] = lambda: False,
     idle: Callable[[float], object] | None = None,
+    woken: Callable[[], bool] | None = None,
     cycles: int | None = None,
 ) -> int:
     """Call tick on a fixed beat until stopped, or `cycles` times; return how often it was called.
 
     While waiting, `idle` gets the seconds that are left, when they are a multiple of IDLE_SECONDS, so that a countdown
-    changes on the second; last with 0.
+    changes on the second; last with 0. `woken` is asked as often, and a wait that it ends is waited out after the tick.
     """
-    started_at, beat, calls = clock(), 0, 0
+    started_at, beat, calls, is_extra = clock(), 0, 0, False
     while not stopped() and (cycles is None or calls < cycles):
         tick()
         calls += 1
         if calls == cycles:
             break
-        beat = max(beat + 1, math.floor((clock() - started_at) / interval_seconds))
-        _wait_until(started_at + beat * interval_seconds, clock, sleep, stopped, idle)
+        beat = max(beat if is_extra else beat + 1, math.floor((clock() - started_at) / interval_seconds))
+        is_extra = _wait_until(started_at + beat * interval_seconds, clock, sleep, stopped, idle, woken)
     return calls
 
 
@@ -61,15 +63,21 @@ def _wait_until(
     sleep: Callable[[float], object],
     stopped: Callable[[], bool],
     idle: Callable[[float], object] | None,
-) -> None:
+    woken: Callable[[], bool] | None,
+) -> bool:
+    """Wait; return whether `woken` ended it before it was due."""
     while not stopped() and (seconds_left := due_at - clock()) > 0:
+        if woken is not None and woken():
+            break
         if idle is not None:
             idle(seconds_left)
-            seconds_left = due_at - clock()  # idle took its time
+        if idle is not None or woken is not None:
+            seconds_left = due_at - clock()  # they took their time
             seconds_left = min(seconds_left, seconds_left % IDLE_SECONDS or IDLE_SECONDS)
         sleep(max(seconds_left, 0))
     if idle is not None and not stopped():
         idle(0)
+    return clock() < due_at
 
 
 class Signals:
@@ -175,6 +183,7 @@ def watch(
     *,
     interrupt: Callable[[], object],
     idle: Callable[[float], object] | None = None,
+    woken: Callable[[], bool] | None = None,
     cycles: int | None = None,
     grace_seconds: float = GRACE_SECONDS,
 ) -> Signals:
@@ -188,7 +197,15 @@ def watch(
             with signals.working():
                 tick()
 
-        run_every(interval_seconds, guarded, sleep=signals.sleep, stopped=signals.stopped, idle=idle, cycles=cycles)
+        run_every(
+            interval_seconds,
+            guarded,
+            sleep=signals.sleep,
+            stopped=signals.stopped,
+            idle=idle,
+            woken=woken,
+            cycles=cycles,
+        )
     return signals
 
 

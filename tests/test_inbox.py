@@ -1,8 +1,11 @@
 """The inbox: settled files only, each taken whole and once, moved where a person finds it again."""
 
+import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from abr import inbox
 from abr.exceptions import DataIntegrityError, UsageError
 from tests import command_line
 from tests.command_line import AS_OF, BOOKS, abr
+from tests.test_halts import fill, mounted
 
 LOG = {**BOOKS["time_logs"][0], "time_log_id": "L-9"}
 
@@ -56,6 +60,57 @@ def test_a_file_is_taken_once_it_has_not_changed_between_two_looks(box):
     assert taken(box) == [("a.csv", None)]
     assert names(box.folder) == ["done/a.csv"]
     assert taken(box) == []
+
+
+def test_a_file_must_have_looked_the_same_for_as_long_as_the_inbox_says(box):
+    box.quiet_seconds = 1.0
+    now = 100.0
+
+    def waiting(seconds):
+        nonlocal now
+        now += seconds
+        return inbox.is_waiting(box, clock=lambda: now)
+
+    drop(box, "a.csv", "half")
+    assert [waiting(0.5) for _ in range(2)] == [False, False]
+    drop(box, "a.csv", "half and half")
+    assert [waiting(0.5) for _ in range(4)] == [False, False, True, True]
+    assert [path.name for path, _ in inbox.take(box, lambda path: None, clock=lambda: now)] == ["a.csv"]
+    assert not waiting(5)
+
+
+def test_a_file_that_somebody_still_has_open_for_writing_is_left_alone_however_slowly_it_grows(box):
+    path = box.folder / "a.csv"
+    writer = subprocess.Popen(
+        [sys.executable, "-c", f"f = open({str(path)!r}, 'w'); f.write('half'); f.flush(); print(); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert writer.stdout.readline()
+    assert [taken(box) for _ in range(5)] == [[]] * 5
+    assert not inbox.is_waiting(box)
+    with path.open() as reader:
+        writer.communicate("\n", timeout=30)
+        assert taken(box) == [("a.csv", None)]  # whoever only reads is not in the way
+        assert reader.read() == "half"
+
+
+def test_a_file_that_changes_while_it_is_loaded_stays_and_is_taken_again(box):
+    drop(box, "a.csv", "half")
+    inbox.look_into(box)
+    assert taken(box, lambda path: path.write_text("half and half")) == []
+
+    def refuse(path):
+        path.write_text("all three halves")
+        raise UsageError("cut", "send it whole")
+
+    inbox.look_into(box)
+    assert taken(box, refuse) == []
+    assert names(box.folder) == ["a.csv"]
+    inbox.look_into(box)
+    assert taken(box) == [("a.csv", None)]
+    assert (box.folder / "done/a.csv").read_text() == "all three halves"
 
 
 def test_files_are_taken_in_the_order_of_their_names(box):
@@ -164,6 +219,48 @@ def test_a_file_that_cannot_be_moved_halts(box):
         inbox.take(box, lambda path: None)
 
 
+def test_done_and_rejected_may_lie_on_another_file_system(box, folder):
+    def refuse(path):
+        raise UsageError("no", "do")
+
+    with mounted(folder, "1m") as disk:
+        for name in ("done", "rejected"):
+            (disk / name).mkdir()
+            (box.folder / name).symlink_to(disk / name)
+        assert (disk / "done").stat().st_dev != box.folder.stat().st_dev
+        for load in (lambda path: None, refuse):
+            drop(box, "a.csv", "content")
+            inbox.look_into(box)
+            assert len(taken(box, load)) == 1
+        assert names(disk) == ["done/a.csv", "rejected/a.csv", "rejected/a.csv.error.txt"]
+        assert (disk / "done/a.csv").read_text() == (disk / "rejected/a.csv").read_text() == "content"
+        assert names(box.folder) == []
+        # And it may be full: the file is where it was, and nothing half beside those that were moved.
+        fill(disk / "filler")
+        drop(box, "b.csv", "x" * 10_000)
+        inbox.look_into(box)
+        with pytest.raises(DataIntegrityError, match=r"b\.csv cannot be moved to .*done: No space left on device"):
+            inbox.take(box, lambda path: None)
+        assert names(box.folder) == ["b.csv"]
+        assert names(disk / "done") == ["a.csv"]
+        assert list((disk / "done").glob(".*")) == []
+
+
+def test_a_message_that_finds_no_room_rejects_the_file_all_the_same(box, monkeypatch):
+    drop(box, "a.csv")
+    inbox.look_into(box)
+
+    def refuse(path):
+        raise UsageError("no", "do")
+
+    def full(self, *arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert taken(box, refuse) == [("a.csv", "no")]
+    assert names(box.folder) == ["rejected/a.csv"]
+
+
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.write_text("")], ids=["missing", "a file"])
 def test_no_folder_is_an_error_that_names_it(folder, make):
     make(folder / "nowhere")
@@ -256,6 +353,18 @@ def test_a_file_whose_move_was_prevented_by_a_kill_is_not_loaded_twice(folder, b
         assert command_line.query("abr.duckdb", f"select count(*) from source.{dataset}") == [(len(rows),)]
         ended_rows = f"select count(*) from source.{dataset} where ended_load_id is not null"
         assert command_line.query("abr.duckdb", ended_rows) == [(0,)]
+    # The second load is on record, with nothing that it did; history knows one version of everything.
+    second = command_line.query("abr.duckdb", "select counts from source.load order by load_id limit 1 offset 1")[0][0]
+    assert {name: json.loads(second)[0][name] for name in ("read", "new", "superseded", "withdrawn")} == {
+        "read": 4,
+        "new": 0,
+        "superseded": 0,
+        "withdrawn": 0,
+    }
+    versions = "select count(*) - count(distinct (contract_id, class, about)) from audit.finding"
+    assert command_line.query("abr.duckdb", versions) == [(0,)]
+    assert command_line.query("abr.duckdb", "select count(*) from audit.position") == [(4,)]
+    assert abr("verify").code == 0
 
 
 def test_the_same_file_dropped_again_changes_nothing(folder, box):

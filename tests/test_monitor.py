@@ -94,6 +94,55 @@ def test_the_countdown_changes_on_the_second_and_ends_with_0():
     assert seen == [4.8, 4.5, 4.0, 3.5, 3.0, 2.5, 2.0, 1.5, 1.0, 0.5, 0]
 
 
+def test_a_wait_that_is_ended_early_adds_a_tick_and_the_beat_stays_on_its_grid():
+    clock, starts = Clock(), []
+    arrivals = [6.2, 7.9, 14.9, 20.0]
+
+    def tick():
+        starts.append(round(clock.now, 3))
+        arrivals[:] = [moment for moment in arrivals if moment > clock.now]
+        clock.sleep(0.1)
+
+    monitor.run_every(
+        5,
+        tick,
+        clock=clock,
+        sleep=clock.sleep,
+        stopped=lambda: clock.now > 26,
+        woken=lambda: any(moment <= clock.now for moment in arrivals),
+    )
+    assert starts == [0, 5, 6.5, 8.0, 10, 15, 20, 25]
+
+
+def test_an_extra_tick_that_lasts_past_the_beat_is_followed_by_the_one_that_was_waited_for():
+    clock, starts, durations = Clock(), [], [0.1, 6, 0.1, 0.1]
+
+    def tick():
+        starts.append(round(clock.now, 3))
+        clock.sleep(durations.pop(0))
+
+    monitor.run_every(
+        5,
+        tick,
+        clock=clock,
+        sleep=clock.sleep,
+        stopped=lambda: not durations,
+        woken=lambda: len(durations) == 3 and clock.now >= 2,
+    )
+    assert starts == [0, 2, 8, 10]
+
+
+def test_waking_is_looked_for_twice_a_second_and_not_where_the_beat_is_faster():
+    clock, looks = Clock(), []
+    monitor.run_every(5, lambda: None, clock=clock, sleep=clock.sleep, woken=lambda: looks.append(clock.now), cycles=2)
+    assert looks == [number / 2 for number in range(10)]
+    looks.clear()
+    monitor.run_every(
+        0.2, lambda: None, clock=clock, sleep=clock.sleep, woken=lambda: looks.append(clock.now), cycles=3
+    )
+    assert len(looks) == 2
+
+
 def test_a_stop_ends_the_wait_without_another_tick():
     clock, stops = Clock(), []
 
