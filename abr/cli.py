@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
@@ -25,9 +25,20 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from sqlalchemy import Connection, text
 
 from abr import console as show
-from abr import dashboards, data_simulator, database, explaining, formats, inbox, loading, monitor, reconciliation_engine
+from abr import (
+    dashboards,
+    data_simulator,
+    database,
+    explaining,
+    formats,
+    inbox,
+    loading,
+    monitor,
+    publishing,
+    reconciliation_engine,
+)
 from abr import settings as settings_module
-from abr.exceptions import ABRError, DataIntegrityError, UsageError
+from abr.exceptions import ABRError, DatabaseBusy, DataIntegrityError, NotPublished, UsageError
 from abr.models import METADATA
 from abr.settings import Settings
 
@@ -175,6 +186,52 @@ def _opened(settings: Settings, *, must_exist: bool = False, upgrade: bool = Fal
 
 
 @contextmanager
+def _readable(settings: Settings) -> Iterator[Connection]:
+    """Yield a connection to read results from: the database, or its published copy while another process holds it."""
+    path = settings_module.database_path(settings)
+    with ExitStack() as opened:
+        try:
+            connection = opened.enter_context(_opened(settings, must_exist=True))
+        except DatabaseBusy as busy:
+            if path is None:
+                raise
+            try:
+                connection, copy = opened.enter_context(publishing.reading(path))
+            except NotPublished as error:
+                busy.add_note(error.message)
+                raise busy from None
+            _talk(
+                f"abr: {busy.message}; this is its published copy as of run {copy.run_id}, "
+                f"{copy.published_at:%Y-%m-%d %H:%M:%S}Z"
+            )
+        yield connection
+
+
+@contextmanager
+def _publisher(connection: Connection, settings: Settings) -> Iterator[publishing.Publisher | None]:
+    """Yield what keeps the database's published copy; None for a database in memory, which nobody else can read."""
+    path = settings_module.database_path(settings)
+    if path is None:
+        yield None
+        return
+    with publishing.publisher(connection, path, group=settings.published_group, tell=_talk) as publisher:
+        yield publisher
+
+
+def _publish(publisher: publishing.Publisher | None, *, is_forced: bool = False) -> None:
+    """Let readers see the newest; where that cannot be done, say so once and not in every cycle."""
+    if publisher is None:
+        return
+    try:
+        if publishing.publish_if_due(publisher, now=_now(), is_forced=is_forced):
+            publisher.trouble = None
+    except NotPublished as error:
+        if publisher.trouble != error.message:
+            publisher.trouble = error.message
+            _talk(f"abr: {error.message}; {error.remedy}")
+
+
+@contextmanager
 def _beside(connection: Connection, settings: Settings) -> Iterator[Connection]:
     """Yield a connection of this process for loading: temp tables of loads make plans on their connection stale."""
     if settings_module.database_path(settings) is None:
@@ -312,24 +369,33 @@ def monitor_command(
     if source is Source.INBOX and (until or fail_at):
         raise UsageError("--until and --fail-at belong to the simulator", "leave them out, or add --source simulator")
     _talk(why)
-    with _opened(settings) as connection, _beside(connection, settings) as feeding:
+    with (
+        _opened(settings) as connection,
+        _beside(connection, settings) as feeding,
+        _publisher(connection, settings) as publisher,
+    ):
         if source is Source.SIMULATOR:
             feed = _simulator_feed(feeding, settings, seed=seed, until=until and until.date(), fail_at=fail_at)
         else:
             feed = _inbox_feed(feeding, settings, has_created=why.startswith("abr: watching"))
         clock = _simulated_clock(until.date(), settings) if until else reconciliation_engine.utc_now
-        _watch(
-            connection,
-            feeding,
-            settings,
-            feed,
-            clock,
-            str(source),
-            until=until and until.date(),
-            cycles=cycles,
-            is_strict=strict,
-            picture=picture,
-        )
+        try:
+            _watch(
+                connection,
+                feeding,
+                publisher,
+                settings,
+                feed,
+                clock,
+                str(source),
+                until=until and until.date(),
+                cycles=cycles,
+                is_strict=strict,
+                picture=picture,
+            )
+        except ABRError:
+            _publish(publisher, is_forced=True)  # readers see the halt
+            raise
 
 
 def _monitored(source: Source | None, settings: Settings, *, is_named: bool) -> tuple[Source, Settings, str]:
@@ -447,6 +513,7 @@ def _inbox_feed(connection: Connection, settings: Settings, *, has_created: bool
 def _watch(  # noqa: C901  one loop: what it draws and what it does belong together
     connection: Connection,
     feeding: Connection,
+    publisher: publishing.Publisher | None,
     settings: Settings,
     feed: Feed,
     clock: Callable[[], datetime],
@@ -495,6 +562,7 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
                 clock=clock,
                 progress=tell,
             )
+        _publish(publisher)
         before, shown = shown, _snapshot(connection, asdict(run), decimals, source, shown)
         if live:
             draw(settings.interval_seconds)
@@ -502,7 +570,7 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
             _print(show.lines(shown, before))
             sys.stdout.flush()
 
-    interrupts = [_interrupt(connection), _interrupt(feeding)]
+    interrupts = [_interrupt(connection), _interrupt(feeding), *([publisher.interrupt] if publisher else [])]
     try:
         if live:
             live.start()
@@ -629,6 +697,10 @@ def run_command(
         if signals.interrupted:
             _talk("abr: stopped; the run is rolled back")
             return 0
+        path = settings_module.database_path(settings)
+        if path is not None and publishing.folder_of(path).is_dir():
+            with _publisher(connection, settings) as publisher:
+                _publish(publisher, is_forced=True)
         row = _rows(connection, "select * from report.run_history where run_id = :run_id", run_id=run.run_id)[0]
         if form is Format.JSON:
             _write(show.json_text([row], one=True))
@@ -877,7 +949,7 @@ def report_command(
 ) -> None:
     """Show where every contract stands, flagged ones first, with the next step for each."""
     settings = _settings(database_url)
-    with _opened(settings, must_exist=True) as connection:
+    with _readable(settings) as connection:
         where = "where (:currency is null or currency = :currency) and (:client is null or client = :client)"
         worth = (
             "(leakage_amount > 0 or overbilled_amount > 0 or exposure_amount > 0 or quarantined_hours > 0 "
@@ -924,7 +996,7 @@ def findings_command(
     """List the findings, largest first."""
     settings = _settings(database_url)
     view = "report.finding_history" if history else "report.finding"
-    with _opened(settings, must_exist=True) as connection:
+    with _readable(settings) as connection:
         if class_:
             _require_choice("class", class_, _rules(connection, "finding_rules"))
         if side:
@@ -952,8 +1024,11 @@ def findings_command(
 
 def _rules(connection: Connection, *folders: str) -> list[str]:
     """Return the names of the rules in these folders: finding classes, or quarantine reasons."""
+    is_copy = _rows(connection, "select 1 from duckdb_tables() where schema_name = 'published' and table_name = 'rule'")
     names = _rows(
-        connection, "select schema_name, view_name from duckdb_views() where view_name != 'all_rules' order by 2"
+        connection,
+        f"select schema_name, view_name from {'published.rule' if is_copy else 'duckdb_views()'} "
+        "where view_name != 'all_rules' order by 2",
     )
     return [row["view_name"] for row in names if row["schema_name"] in folders]
 
@@ -1079,7 +1154,7 @@ def quarantine_command(
         return
     settings = _settings(database_url)
     view = "report.quarantine_history" if history else "report.quarantine"
-    with _opened(settings, must_exist=True) as connection:
+    with _readable(settings) as connection:
         if data_set:
             _require_choice("data set", data_set, loading.DATASETS)
         if reason:
@@ -1129,7 +1204,7 @@ def history_command(
 ) -> None:
     """List the runs, newest first: when, how long, what changed, what halted."""
     settings = _settings(database_url)
-    with _opened(settings, must_exist=True) as connection:
+    with _readable(settings) as connection:
         only = f"limit {limit}" if form is Format.TABLE else ""
         rows = _rows(connection, f"select * from report.run_history order by run_id desc {only}")
         total = _rows(connection, "select count(*) as n from report.run_history")[0]["n"]
@@ -1253,7 +1328,7 @@ def superset_command(
         path = settings_module.database_path(settings)
         if path is None:
             raise UsageError("a database in memory is not published", "name a database file with --database")
-        published = path.with_name(f"{path.name}.published") / "current" / "abr_audit.duckdb"
+        published = publishing.file_of(path)
         if not published.exists():
             _talk(f"abr: nothing is published at {published} yet; abr monitor publishes it")
         uri = dashboards.copy_uri(published)

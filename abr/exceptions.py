@@ -47,3 +47,9 @@ class SchemaMismatch(ABRError):  # noqa: N818  it is a state, not a failure
     """The database's schema is older or newer than this program. Exit code 5."""
 
     exit_code = 5
+
+
+class NotPublished(ABRError):  # noqa: N818  it is a state: readers have no copy, or not the newest
+    """The copy for readers is not there or cannot be written; the database itself is unharmed. Exit code 1."""
+
+    exit_code = 1

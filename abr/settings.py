@@ -39,6 +39,7 @@ FLAGS = {
     "time_zone": "--time-zone",
     "memory_limit": "--memory-limit",
     "inbox": "--inbox",
+    "published_group": "--published-group",
 }
 REMEDIES = {
     "database_url": "give a file such as abr.duckdb, or duckdb:///abr.duckdb",
@@ -47,6 +48,7 @@ REMEDIES = {
     "time_zone": "give an IANA name such as Europe/Berlin or UTC",
     "memory_limit": "give a size such as 4GB",
     "inbox": "give the folder that files are dropped into",
+    "published_group": "give the name of a group of this machine",
 }
 
 _AMOUNT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
@@ -187,6 +189,14 @@ def _inbox(value: object) -> Path | None:
     return Path(value).expanduser()
 
 
+def _group(value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError("is not a group")
+    return value.strip()
+
+
 class Settings(BaseSettings):
     """Every setting, checked. Made by load_settings, which also remembers where each value came from."""
 
@@ -200,6 +210,7 @@ class Settings(BaseSettings):
     time_zone: Annotated[str, BeforeValidator(_time_zone)] = Field(default_factory=local_time_zone)
     memory_limit: Annotated[str | None, BeforeValidator(_memory_limit)] = None
     inbox: Annotated[Path | None, BeforeValidator(_inbox)] = None
+    published_group: Annotated[str | None, BeforeValidator(_group)] = None
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -255,6 +266,7 @@ def settings_rows(settings: Settings) -> list[dict[str, str | None]]:
         "time_zone": settings.time_zone,
         "memory_limit": settings.memory_limit,
         "inbox": None if (inbox := inbox_path(settings)) is None else str(inbox),
+        "published_group": settings.published_group,
     }
     came_from = origins(settings)
     return [{"setting": name, "value": value, "origin": came_from[name]} for name, value in values.items()]

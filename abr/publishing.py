@@ -1,0 +1,589 @@
+"""Keep a read-only copy of the results, so that everyone can read while the one writer holds the database.
+
+`<database>.published/` holds generations, each a folder with one file, and `current`, a link to the newest of them.
+Publishing brings an idle generation up to date with what changed since it was current, and then moves the link: a
+reader that has a file open keeps what it saw, whoever opens `current/abr_audit.duckdb` sees the newest.
+
+What surprises:
+- A generation says itself how far it is: by its newest run. It is trusted only if the database knows that very run, if
+  its tables and views are today's, and if no `.wal` lies beside it; else it is removed.
+- It is written by a DuckDB instance of its own, not by the writer's: a full disk may make DuckDB give up a whole
+  instance, and that must never be the one that holds the books. Nothing here opens the database's own file.
+- Removing a thousand ids from ten million rows costs a scan of them all. So the open state is a large table and a small
+  one with the newest version of what changed since; a view puts them together, and the small one is worked into the
+  large one when it has grown to a hundredth of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import grp
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import sqlalchemy
+from sqlalchemy import Connection
+from sqlalchemy.pool import NullPool
+
+from abr import views
+from abr.exceptions import NotPublished, UsageError
+
+FILE = "abr_audit.duckdb"
+CURRENT = "current"
+HEARTBEAT_SECONDS = 60.0
+# Histories by the key of what they are versions of. Beside audit.finding stands audit.finding_open, its open state.
+HISTORIES = {"finding": "finding_id", "position": "contract_id", "quarantine": "quarantine_id"}
+_IS_OPEN = "state in ('open', 'waived')"
+_FORMAT = 1  # another number has every generation built anew
+_ROOTS = ("report", "work.currency")  # what is published, with all it reads
+_RULES = ("finding_rules", "quarantine_rules", "reference_rules", "coverage_rules")
+_MERGE_SHARE = 100  # the small table of an open state is worked in when it holds 1/100 of the large one
+_IDLE_MIN = 2  # with the current one, three generations
+_PREFIX = "generation-"
+_LINK = ".current"
+# A reader that resolved `current` just before it moved needs a moment to open what it found.
+_REST_SECONDS = 0.25
+_WRITABLE, _READABLE, _FOLDER = 0o640, 0o440, 0o750
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a generation consists of, as the catalog of the database has it: columns by table, statements, a digest."""
+
+    columns: Mapping[str, Sequence[tuple[str, str]]]
+    statements: Sequence[str]
+    digest: str
+
+
+@dataclass
+class Publisher:
+    """The published copy of one database, kept by the process that writes it."""
+
+    folder: Path
+    group: str | None
+    writer: duckdb.DuckDBPyConnection
+    tell: Callable[[str], object]
+    recipe: Recipe
+    published_run_id: int | None = None
+    published_at: float | None = None  # by time.monotonic, as is the next
+    copied_at: float = 0.0  # when a generation was last made because readers held the others
+    trouble: str | None = None  # what people were told already
+    opened: list[duckdb.DuckDBPyConnection] = field(default_factory=list)
+
+    def interrupt(self) -> None:
+        """Stop what is being published, from a signal handler; the copy stays as it was."""
+        for connection in (self.writer, *self.opened):
+            connection.interrupt()
+
+
+@contextlib.contextmanager
+def publisher(
+    connection: Connection, database: Path, *, group: str | None = None, tell: Callable[[str], object]
+) -> Iterator[Publisher]:
+    """Yield a publisher for the database that this connection holds. `tell` is given notes for people.
+
+    Raises UsageError where there is no such group.
+    """
+    if group is not None:
+        _require_group(group)
+    # A connection of its own: what it prepares and registers must not make the engine's statements stale.
+    with connection.engine.connect() as other:
+        writer: Any = other.connection.driver_connection
+        other.rollback()
+        yield Publisher(folder_of(database), group, writer, tell, _recipe(writer))
+
+
+def folder_of(database: Path) -> Path:
+    """Return the folder that the published copy of a database is in."""
+    return database.with_name(database.name + ".published")
+
+
+def file_of(database: Path) -> Path:
+    """Return the path that readers open."""
+    return folder_of(database) / CURRENT / FILE
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Of which run a published copy is, and when it was published (UTC)."""
+
+    run_id: int
+    published_at: datetime
+
+
+@contextlib.contextmanager
+def reading(database: Path) -> Iterator[tuple[Connection, Publication]]:
+    """Yield a read-only connection to the newest published copy, and what it is. Raises NotPublished."""
+    path = file_of(database)
+    engine = sqlalchemy.create_engine(
+        sqlalchemy.URL.create("duckdb", database=str(path)), poolclass=NullPool, connect_args={"read_only": True}
+    )
+    try:
+        if not path.exists():
+            raise NotPublished(f"there is no published copy at {path}", "start the monitor")
+        try:
+            connection = engine.connect()
+            told = connection.exec_driver_sql("select run_id, published_at from published.generation").one()
+        except (duckdb.Error, sqlalchemy.exc.SQLAlchemyError) as error:
+            raise NotPublished(f"the published copy {path} cannot be read: {_first_line(error)}", "") from error
+        with connection:
+            connection.rollback()
+            yield connection, Publication(told.run_id, told.published_at)
+    finally:
+        engine.dispose()
+
+
+def publish_if_due(
+    publisher: Publisher, *, now: datetime, is_forced: bool = False, clock: Callable[[], float] = time.monotonic
+) -> bool:
+    """Publish where something changed since the last time, else once a minute; return whether it did.
+
+    Raises NotPublished where it cannot be written; the database is unharmed, and the next call tries again.
+    """
+    with _explained(publisher):
+        moment = clock()
+        age_seconds = None if publisher.published_at is None or is_forced else moment - publisher.published_at
+        if age_seconds is not None and age_seconds < _REST_SECONDS:
+            return False
+        is_missing = not (publisher.folder / CURRENT / FILE).is_file()
+        if is_missing and publisher.published_at is not None:
+            publisher.tell(f"abr: {publisher.folder} was removed; building it again")
+        is_due = is_missing or age_seconds is None or age_seconds >= HEARTBEAT_SECONDS or _has_changed(publisher)
+        if not is_due or _last_run(publisher.writer) is None:
+            return False
+        publish(publisher, now=now)
+        publisher.published_at = moment
+        return True
+
+
+def publish(publisher: Publisher, *, now: datetime) -> None:
+    """Make the state of the database, as committed, the current generation. `now` is UTC."""
+    folder = publisher.folder
+    _make_folder(folder, publisher.group)
+    current = _current(folder)
+    idle = [path for path in _generations(folder) if path != current and _is_at_rest(path)]
+    for name in folder.glob(_LINK + "*"):
+        name.unlink()
+    chosen = None
+    # Only the oldest is taken, and only where a younger one stays idle: readers may be about to open that.
+    while chosen is None and len(idle) >= _IDLE_MIN:
+        chosen = _renewed(publisher, idle.pop(0), now)
+    if chosen is None and current is not None and _is_clean(current):
+        publisher.copied_at = time.monotonic()
+        chosen = _renewed(publisher, _duplicate(publisher, current), now)
+    if chosen is None:
+        chosen = _built(publisher, now)
+    _switch(folder, chosen)
+    if len(idle) >= _IDLE_MIN and time.monotonic() - publisher.copied_at > HEARTBEAT_SECONDS:
+        shutil.rmtree(idle[0])  # was needed while a reader held another for long
+
+
+# ---- what is published ----------------------------------------------------------------------------------------------
+
+
+def _recipe(writer: duckdb.DuckDBPyConnection) -> Recipe:
+    """Return the report views with all they read, and the tables beneath."""
+    printed = {
+        f"{schema}.{name}": (sql, comment)
+        for schema, name, sql, comment in writer.execute(
+            "select schema_name, view_name, sql, comment from duckdb_views() where not internal and not temporary"
+        ).fetchall()
+    }
+    wanted, tables = _closure({name: sql for name, (sql, _) in printed.items()})
+    columns: dict[str, list[tuple[str, str]]] = {}
+    comments: list[tuple[str, str, str | None]] = []
+    for table in sorted({*tables, *(name.removesuffix("_open") for name in tables)}):
+        told = writer.execute(
+            "select column_name, data_type, comment from duckdb_columns() where database_name = current_database() "
+            "and schema_name = 'audit' and table_name = ? order by column_index",
+            [table],
+        ).fetchall()
+        columns[table] = [(name, kind) for name, kind, _ in told]
+        comments += [("column", f'audit.{table}."{name}"', comment) for name, _, comment in told]
+        comment = writer.execute(
+            "select comment from duckdb_tables() where database_name = current_database() "
+            "and schema_name = 'audit' and table_name = ?",
+            [table],
+        ).fetchall()[0][0]
+        comments.append(("view" if _is_open_state(table) else "table", f"audit.{table}", comment))
+    comments += [("view", name, printed[name][1]) for name in wanted]
+    schemas = sorted({name.split(".")[0] for name in wanted} | {"audit", "published"})
+    rules = writer.execute(
+        "select schema_name, view_name from duckdb_views() where view_name != 'all_rules' "
+        f"and schema_name in {_RULES} order by all"
+    ).fetchall()
+    statements = [
+        *(f"create schema {name}" for name in schemas),
+        "create table published.generation (run_id bigint, published_at timestamp, recipe varchar)",
+        "comment on table published.generation is 'The one row that says of which run this copy is and when it was "
+        "made (UTC). A monitor that runs renews it at least once a minute.'",
+        "create table published.rule (schema_name varchar, view_name varchar)",
+        "comment on table published.rule is 'One row per finding class or quarantine reason there is.'",
+        *(f"insert into published.rule values ({_quoted(folder)}, {_quoted(name)})" for folder, name in rules),
+        *(statement for table, cells in columns.items() for statement in _table(table, cells)),
+        *(printed[name][0].rstrip().rstrip(";") for name in wanted),
+        *(f"comment on {kind} {name} is {_quoted(comment)}" for kind, name, comment in comments if comment),
+    ]
+    digest = hashlib.sha256(json.dumps([_FORMAT, statements]).encode()).hexdigest()
+    return Recipe(columns, statements, digest)
+
+
+def _closure(printed: Mapping[str, str]) -> tuple[list[str], set[str]]:
+    """Return the views to publish, each after those it reads, and the tables of audit they read."""
+    wanted: set[str] = set()
+    tables: set[str] = set()
+    todo = [name for name in printed if name in _ROOTS or name.split(".")[0] in _ROOTS]
+    while todo:
+        name = todo.pop()
+        if name in printed and name not in wanted:
+            wanted.add(name)
+            todo += views.reads(printed[name])
+        elif name.startswith("audit."):
+            tables.add(name.removeprefix("audit."))
+    ordered = views.in_order({name: printed[name] for name in sorted(wanted)})
+    return list(ordered), tables
+
+
+def _is_open_state(table: str) -> bool:
+    return table.endswith("_open") and table.removesuffix("_open") in HISTORIES
+
+
+def _table(table: str, cells: Sequence[tuple[str, str]]) -> Iterator[str]:
+    listed = ", ".join(f'"{name}" {kind}' for name, kind in cells)
+    if not _is_open_state(table):
+        yield f"create table audit.{table} ({listed})"
+        return
+    name = table.removesuffix("_open")
+    key = HISTORIES[name]
+    columns = _names(cells)
+    yield f"create table published.{name}_settled ({listed})"
+    yield f"create table published.{name}_newer ({listed}, state_now varchar)"
+    yield (
+        f"create view audit.{table} as select {columns} from published.{name}_settled as settled "
+        f"where not exists (select 1 from published.{name}_newer as newer where newer.{key} = settled.{key}) "
+        f"union all select {columns} from published.{name}_newer where state_now in ('open', 'waived')"
+    )
+
+
+def _names(cells: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f'"{name}"' for name, _ in cells)
+
+
+def _published(cells: Sequence[tuple[str, str]]) -> str:
+    """Return the columns as they are published: what people noted on a time log stays in the database."""
+    return ", ".join(
+        "case when contains(raw, '\"note\"') then json_merge_patch(raw, '{\"note\": null}')::varchar else raw end as raw"
+        if name == "raw"
+        else f'"{name}"'
+        for name, _ in cells
+    )
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+# ---- one generation -------------------------------------------------------------------------------------------------
+
+
+def _built(publisher: Publisher, now: datetime) -> Path:
+    """Return a new generation with everything in it."""
+    path = _new_generation(publisher)
+    with _writing(publisher, path) as copy:
+        for statement in publisher.recipe.statements:
+            copy.execute(statement)
+        _begin(publisher.writer, copy)
+        for table, cells in publisher.recipe.columns.items():
+            target = f"published.{table.removesuffix('_open')}_settled" if _is_open_state(table) else f"audit.{table}"
+            _move(publisher.writer, copy, f"select {_published(cells)} from audit.{table}", target, cells)
+        _finish(publisher, copy, now)
+    return path
+
+
+def _renewed(publisher: Publisher, path: Path, now: datetime) -> Path | None:
+    """Return the generation, brought up to date; None where it is not to be trusted (then it is gone) or is held."""
+    _write_mode(path, _WRITABLE)
+    try:
+        with _writing(publisher, path) as copy:
+            run_id = _trusted_run_id(publisher, copy)
+            if run_id is not None:
+                _begin(publisher.writer, copy)
+                _add(publisher, copy, run_id)
+                _finish(publisher, copy, now)
+    except duckdb.Error as error:
+        if isinstance(error, duckdb.InterruptException) or _is_disk(error):
+            raise
+        if "lock" in str(error).lower():  # a reader came
+            _write_mode(path, _READABLE)
+            return None
+        run_id = None
+    if run_id is None:
+        shutil.rmtree(path)
+        return None
+    return path
+
+
+def _trusted_run_id(publisher: Publisher, copy: duckdb.DuckDBPyConnection) -> int | None:
+    """Return how far a generation is; None where it is not a copy of this database, or not as it would be made now."""
+    told = copy.execute("select run_id, recipe from published.generation").fetchall()
+    if len(told) != 1 or told[0][1] != publisher.recipe.digest:
+        return None
+    run_id: int = told[0][0]
+    same = "select started_at, finished_at, status from audit.run where run_id = ?"
+    if copy.execute(same, [run_id]).fetchall() != publisher.writer.execute(same, [run_id]).fetchall():
+        return None
+    return run_id
+
+
+def _add(publisher: Publisher, copy: duckdb.DuckDBPyConnection, run_id: int) -> None:
+    """Add what runs after this one wrote. Histories are in the order of runs, so only their ends are read."""
+    for table, cells in publisher.recipe.columns.items():
+        if _is_open_state(table):
+            continue
+        names = {name for name, _ in cells}
+        if "run_id" in names:
+            select = f"select {_published(cells)} from audit.{table} where run_id > {run_id}"
+        else:
+            copy.execute(f"delete from audit.{table}")
+            select = f"select {_published(cells)} from audit.{table}"
+        _move(publisher.writer, copy, select, f"audit.{table}", cells)
+    for table, cells in publisher.recipe.columns.items():
+        if _is_open_state(table):
+            _renew_open_state(copy, table.removesuffix("_open"), _names(cells), run_id)
+
+
+def _renew_open_state(copy: duckdb.DuckDBPyConnection, name: str, columns: str, run_id: int) -> None:
+    key, settled, newer = HISTORIES[name], f"published.{name}_settled", f"published.{name}_newer"
+    changed = f"audit.{name} where run_id > {run_id}"
+    if not copy.execute(f"select 1 from {changed} limit 1").fetchall():
+        return
+    copy.execute(f"delete from {newer} where {key} in (select {key} from {changed})")
+    copy.execute(
+        f"insert into {newer} ({columns}, state_now) select {columns}, state from {changed} "
+        f"qualify row_number() over (partition by {key} order by run_id desc) = 1"
+    )
+    counts = copy.execute(f"select (select count(*) from {newer}), (select count(*) from {settled})").fetchall()[0]
+    if counts[0] * _MERGE_SHARE >= counts[1]:
+        copy.execute(f"delete from {settled} where {key} in (select {key} from {newer})")
+        copy.execute(f"insert into {settled} select * exclude (state_now) from {newer} where state_now != 'closed'")
+        copy.execute(f"delete from {newer}")
+
+
+def _begin(writer: duckdb.DuckDBPyConnection, copy: duckdb.DuckDBPyConnection) -> None:
+    writer.execute("begin")
+    copy.execute("begin")
+
+
+def _finish(publisher: Publisher, copy: duckdb.DuckDBPyConnection, now: datetime) -> None:
+    run_id = _last_run(publisher.writer)
+    publisher.writer.execute("rollback")
+    copy.execute("delete from published.generation")
+    copy.execute("insert into published.generation values (?, ?, ?)", [run_id, now, publisher.recipe.digest])
+    copy.execute("commit")
+    copy.execute("checkpoint")
+    publisher.published_run_id = run_id
+
+
+def _move(
+    writer: duckdb.DuckDBPyConnection,
+    copy: duckdb.DuckDBPyConnection,
+    select: str,
+    target: str,
+    cells: Sequence[tuple[str, str]],
+) -> None:
+    rows = writer.execute(select).fetch_record_batch(100_000)
+    copy.register("arriving", rows)
+    try:
+        copy.execute(f"insert into {target} ({_names(cells)}) select {_names(cells)} from arriving")
+    finally:
+        copy.unregister("arriving")
+        rows.close()
+
+
+@contextlib.contextmanager
+def _writing(publisher: Publisher, path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yield a connection that writes a generation. Whatever happens, it is closed and nothing of it stays open."""
+    file = path / FILE
+    copy = duckdb.connect(str(file), config={"threads": 2})
+    publisher.opened.append(copy)
+    try:
+        copy.execute("set enable_progress_bar = false")
+        yield copy
+    finally:
+        publisher.opened.remove(copy)
+        copy.close()
+        with contextlib.suppress(duckdb.TransactionException):  # where it got as far as beginning none
+            publisher.writer.execute("rollback")
+    if not _is_clean(path):
+        raise NotPublished(f"{file} was not written whole", "check the disk")
+    _write_mode(path, _READABLE)
+    _own(file, publisher.group)
+    _sync(file)
+    _sync(path)
+
+
+# ---- folders and files ----------------------------------------------------------------------------------------------
+
+
+def _generations(folder: Path) -> list[Path]:
+    """Return the generations, the one that was current longest ago first."""
+    found = [path for path in folder.iterdir() if path.name.startswith(_PREFIX)]
+    return sorted(found, key=lambda path: (_modified_ns(path), path.name))
+
+
+def _modified_ns(path: Path) -> int:
+    try:
+        return (path / FILE).stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _current(folder: Path) -> Path | None:
+    try:
+        path = folder / (folder / CURRENT).readlink()
+    except FileNotFoundError:
+        return None
+    return path if path.is_dir() else None
+
+
+def _is_clean(path: Path) -> bool:
+    """Return whether a generation was closed in order. A `.wal` would be replayed, perhaps into what it is not of."""
+    return (path / FILE).is_file() and not (path / f"{FILE}.wal").exists()
+
+
+def _is_at_rest(path: Path) -> bool:
+    """Return whether a generation that is not current can be written: whole, and read by nobody. A torn one is removed.
+
+    Readers hold a lock that the system keeps; asking for the writer's shows them.
+    """
+    if not _is_clean(path):
+        shutil.rmtree(path)
+        return False
+    _write_mode(path, _WRITABLE)
+    with (path / FILE).open("r+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in {errno.EACCES, errno.EAGAIN}:
+                raise
+            _write_mode(path, _READABLE)
+            return False
+    return True
+
+
+def _new_generation(publisher: Publisher) -> Path:
+    numbers = [int(path.name.removeprefix(_PREFIX)) for path in _generations(publisher.folder)]
+    path = publisher.folder / f"{_PREFIX}{max(numbers, default=0) + 1:06}"
+    path.mkdir()
+    path.chmod(_FOLDER)
+    _own(path, publisher.group)
+    return path
+
+
+def _duplicate(publisher: Publisher, current: Path) -> Path:
+    path = _new_generation(publisher)
+    shutil.copyfile(current / FILE, path / FILE)
+    return path
+
+
+def _switch(folder: Path, path: Path) -> None:
+    link = folder / f"{_LINK}-{path.name}"
+    link.symlink_to(path.name, target_is_directory=True)
+    link.replace(folder / CURRENT)
+    _sync(folder)
+
+
+def _make_folder(folder: Path, group: str | None) -> None:
+    folder.mkdir(exist_ok=True)
+    folder.chmod(_FOLDER)
+    _own(folder, group)
+
+
+def _write_mode(path: Path, mode: int) -> None:
+    (path / FILE).chmod(mode)
+
+
+def _own(path: Path, group: str | None) -> None:
+    if group is not None:
+        shutil.chown(path, group=group)
+
+
+def _require_group(group: str) -> None:
+    try:
+        grp.getgrnam(group)
+    except KeyError:
+        raise UsageError(
+            f"there is no group {group}, which ABR_PUBLISHED_GROUP names", "name a group of this machine, or none"
+        ) from None
+
+
+def _sync(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+# ---- when, and what may go wrong ------------------------------------------------------------------------------------
+
+
+def _last_run(writer: duckdb.DuckDBPyConnection) -> int | None:
+    run_id: int | None = writer.execute("select max(run_id) from audit.run").fetchall()[0][0]
+    return run_id
+
+
+def _has_changed(publisher: Publisher) -> bool:
+    """Return whether a run since the published one wrote more than that it ran."""
+    run_id = publisher.published_run_id or 0
+    if any(
+        publisher.writer.execute(f"select 1 from audit.{table} where run_id > {run_id} limit 1").fetchall()
+        for table in publisher.recipe.columns
+        if table in HISTORIES
+    ):
+        return True
+    differing = publisher.writer.execute(
+        "select count(distinct (as_of, status, logs_received, logs_eligible, logs_quarantined, logs_excluded, "
+        f"logs_out_of_term)) from audit.run where run_id >= {run_id}"
+    ).fetchall()
+    return bool(differing[0][0] > 1)
+
+
+@contextlib.contextmanager
+def _explained(publisher: Publisher) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.InterruptException:
+        raise
+    except (OSError, duckdb.Error) as error:
+        reason = error.strerror or str(error) if isinstance(error, OSError) else _first_line(error)
+        if _is_disk(error):
+            what, remedy = "no space left on its disk", "free some disk space"
+        else:
+            what, remedy = reason, "check who may write there"
+        raise NotPublished(
+            f"readers do not see the newest: {publisher.folder} cannot be written: {what}",
+            f"{remedy}; the monitor goes on and tries again",
+        ) from error
+
+
+def _is_disk(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in {errno.ENOSPC, errno.EDQUOT}
+    lowered = str(error).lower()
+    return "no space left" in lowered or "enospc" in lowered
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
