@@ -9,9 +9,8 @@ What surprises:
   its tables and views are today's, and if no `.wal` lies beside it; else it is removed.
 - It is written by a DuckDB instance of its own, not by the writer's: a full disk may make DuckDB give up a whole
   instance, and that must never be the one that holds the books. Nothing here opens the database's own file.
-- Removing a thousand ids from ten million rows costs a scan of them all. So the open state is a large table and a small
-  one with the newest version of what changed since; a view puts them together, and the small one is worked into the
-  large one when it has grown to a hundredth of it.
+- Removing a thousand ids from ten million rows costs a scan of them all. So the open state is a view: a table that
+  was settled some runs ago, without what has newer versions, and those. It is settled again once they are many.
 """
 
 from __future__ import annotations
@@ -48,7 +47,8 @@ _IS_OPEN = "state in ('open', 'waived')"
 _FORMAT = 1  # another number has every generation built anew
 _ROOTS = ("report", "work.currency")  # what is published, with all it reads
 _RULES = ("finding_rules", "quarantine_rules", "reference_rules", "coverage_rules")
-_MERGE_SHARE = 100  # the small table of an open state is worked in when it holds 1/100 of the large one
+# An open state is settled anew when so many versions have come since, or so large a part of it.
+_SETTLED_MIN, _SETTLED_SHARE = 20_000, 100
 _IDLE_MIN = 2  # with the current one, three generations
 _PREFIX = "generation-"
 _LINK = ".current"
@@ -59,10 +59,11 @@ _WRITABLE, _READABLE, _FOLDER = 0o640, 0o440, 0o750
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a generation consists of, as the catalog of the database has it: columns by table, statements, a digest."""
+    """What a generation consists of, as the catalog of the database has it: columns by table, and statements."""
 
     columns: Mapping[str, Sequence[tuple[str, str]]]
     statements: Sequence[str]
+    comments: Sequence[str]
     digest: str
 
 
@@ -223,20 +224,26 @@ def _recipe(writer: duckdb.DuckDBPyConnection) -> Recipe:
         "select schema_name, view_name from duckdb_views() where view_name != 'all_rules' "
         f"and schema_name in {_RULES} order by all"
     ).fetchall()
+    about_generation = (
+        "The one row that says of which run this copy is and when it was made (UTC). A monitor that runs renews it at "
+        "least once a minute."
+    )
     statements = [
         *(f"create schema {name}" for name in schemas),
         "create table published.generation (run_id bigint, published_at timestamp, recipe varchar)",
-        "comment on table published.generation is 'The one row that says of which run this copy is and when it was "
-        "made (UTC). A monitor that runs renews it at least once a minute.'",
+        f"comment on table published.generation is {_quoted(about_generation)}",
+        "create table published.settled (name varchar, run_id bigint)",
+        "comment on table published.settled is 'Up to which run the settled part of an open state is.'",
         "create table published.rule (schema_name varchar, view_name varchar)",
         "comment on table published.rule is 'One row per finding class or quarantine reason there is.'",
-        *(f"insert into published.rule values ({_quoted(folder)}, {_quoted(name)})" for folder, name in rules),
+        "insert into published.rule values "
+        + ", ".join(f"({_quoted(schema)}, {_quoted(name)})" for schema, name in rules),
         *(statement for table, cells in columns.items() for statement in _table(table, cells)),
         *(printed[name][0].rstrip().rstrip(";") for name in wanted),
-        *(f"comment on {kind} {name} is {_quoted(comment)}" for kind, name, comment in comments if comment),
     ]
-    digest = hashlib.sha256(json.dumps([_FORMAT, statements]).encode()).hexdigest()
-    return Recipe(columns, statements, digest)
+    spoken = [f"comment on {kind} {name} is {_quoted(comment)}" for kind, name, comment in comments if comment]
+    digest = hashlib.sha256(json.dumps([_FORMAT, statements, spoken]).encode()).hexdigest()
+    return Recipe(columns, statements, spoken, digest)
 
 
 def _closure(printed: Mapping[str, str]) -> tuple[list[str], set[str]]:
@@ -261,18 +268,29 @@ def _is_open_state(table: str) -> bool:
 
 def _table(table: str, cells: Sequence[tuple[str, str]]) -> Iterator[str]:
     listed = ", ".join(f'"{name}" {kind}' for name, kind in cells)
-    if not _is_open_state(table):
+    if _is_open_state(table):
+        yield f"create table published.{_settled(table)} ({listed})"
+        yield _open_state(table, cells, 0)
+    else:
         yield f"create table audit.{table} ({listed})"
-        return
+
+
+def _settled(table: str) -> str:
+    return f"{table.removesuffix('_open')}_settled"
+
+
+def _open_state(table: str, cells: Sequence[tuple[str, str]], run_id: int) -> str:
+    """Return the view of an open state: what was settled after that run, and the newest versions since.
+
+    The run stands in it as a number, so that only the end of the history is read for them, by old DuckDBs too.
+    """
     name = table.removesuffix("_open")
-    key = HISTORIES[name]
-    columns = _names(cells)
-    yield f"create table published.{name}_settled ({listed})"
-    yield f"create table published.{name}_newer ({listed}, state_now varchar)"
-    yield (
-        f"create view audit.{table} as select {columns} from published.{name}_settled as settled "
-        f"where not exists (select 1 from published.{name}_newer as newer where newer.{key} = settled.{key}) "
-        f"union all select {columns} from published.{name}_newer where state_now in ('open', 'waived')"
+    key, columns = HISTORIES[name], _names(cells)
+    return (
+        f"create or replace view audit.{table} as select {columns} from published.{_settled(table)} as settled where "
+        f"not exists (select 1 from audit.{name} as newer where newer.run_id > {run_id} and newer.{key} = settled.{key}) "
+        f"union all select {columns} from (select *, row_number() over (partition by {key} order by run_id desc) as "
+        f"newest from audit.{name} where run_id > {run_id}) where newest = 1 and {_IS_OPEN}"
     )
 
 
@@ -282,12 +300,8 @@ def _names(cells: Sequence[tuple[str, str]]) -> str:
 
 def _published(cells: Sequence[tuple[str, str]]) -> str:
     """Return the columns as they are published: what people noted on a time log stays in the database."""
-    return ", ".join(
-        "case when contains(raw, '\"note\"') then json_merge_patch(raw, '{\"note\": null}')::varchar else raw end as raw"
-        if name == "raw"
-        else f'"{name}"'
-        for name, _ in cells
-    )
+    raw = """case when contains(raw, '"note"') then json_merge_patch(raw, '{"note": null}')::varchar else raw end"""
+    return ", ".join(f"{raw} as raw" if name == "raw" else f'"{name}"' for name, _ in cells)
 
 
 def _quoted(text: str) -> str:
@@ -305,8 +319,14 @@ def _built(publisher: Publisher, now: datetime) -> Path:
             copy.execute(statement)
         _begin(publisher.writer, copy)
         for table, cells in publisher.recipe.columns.items():
-            target = f"published.{table.removesuffix('_open')}_settled" if _is_open_state(table) else f"audit.{table}"
+            target = f"published.{_settled(table)}" if _is_open_state(table) else f"audit.{table}"
             _move(publisher.writer, copy, f"select {_published(cells)} from audit.{table}", target, cells)
+            if _is_open_state(table):
+                run_id = _last_run(publisher.writer) or 0
+                copy.execute("insert into published.settled values (?, ?)", [table, run_id])
+                copy.execute(_open_state(table, cells, run_id))
+        for statement in publisher.recipe.comments:
+            copy.execute(statement)
         _finish(publisher, copy, now)
     return path
 
@@ -358,26 +378,33 @@ def _add(publisher: Publisher, copy: duckdb.DuckDBPyConnection, run_id: int) -> 
             copy.execute(f"delete from audit.{table}")
             select = f"select {_published(cells)} from audit.{table}"
         _move(publisher.writer, copy, select, f"audit.{table}", cells)
-    for table, cells in publisher.recipe.columns.items():
+    for table in publisher.recipe.columns:
         if _is_open_state(table):
-            _renew_open_state(copy, table.removesuffix("_open"), _names(cells), run_id)
+            _settle(publisher, copy, table)
 
 
-def _renew_open_state(copy: duckdb.DuckDBPyConnection, name: str, columns: str, run_id: int) -> None:
-    key, settled, newer = HISTORIES[name], f"published.{name}_settled", f"published.{name}_newer"
-    changed = f"audit.{name} where run_id > {run_id}"
-    if not copy.execute(f"select 1 from {changed} limit 1").fetchall():
-        return
-    copy.execute(f"delete from {newer} where {key} in (select {key} from {changed})")
-    copy.execute(
-        f"insert into {newer} ({columns}, state_now) select {columns}, state from {changed} "
-        f"qualify row_number() over (partition by {key} order by run_id desc) = 1"
-    )
+def _settle(publisher: Publisher, copy: duckdb.DuckDBPyConnection, table: str) -> None:
+    """Work the newest versions into the settled open state, where they have become many."""
+    cells = publisher.recipe.columns[table]
+    name, settled = table.removesuffix("_open"), f"published.{_settled(table)}"
+    key, columns = HISTORIES[name], _names(cells)
+    settled_run_id, newest_run_id = copy.execute(
+        f"select run_id, (select max(run_id) from audit.run) from published.settled where name = '{table}'"
+    ).fetchall()[0]
+    newer = f"audit.{name} where run_id > {settled_run_id}"
     counts = copy.execute(f"select (select count(*) from {newer}), (select count(*) from {settled})").fetchall()[0]
-    if counts[0] * _MERGE_SHARE >= counts[1]:
-        copy.execute(f"delete from {settled} where {key} in (select {key} from {newer})")
-        copy.execute(f"insert into {settled} select * exclude (state_now) from {newer} where state_now != 'closed'")
-        copy.execute(f"delete from {newer}")
+    if counts[0] < max(_SETTLED_MIN, counts[1] // _SETTLED_SHARE):
+        return
+    copy.execute(f"delete from {settled} where {key} in (select {key} from {newer})")
+    copy.execute(
+        f"insert into {settled} select {columns} from (select * from {newer} qualify row_number() over "
+        f"(partition by {key} order by run_id desc) = 1) where {_IS_OPEN}"
+    )
+    copy.execute(_open_state(table, cells, newest_run_id))
+    for statement in publisher.recipe.comments:  # a view made anew has none
+        if f" audit.{table} " in statement or f" audit.{table}." in statement:
+            copy.execute(statement)
+    copy.execute(f"update published.settled set run_id = {newest_run_id} where name = '{table}'")
 
 
 def _begin(writer: duckdb.DuckDBPyConnection, copy: duckdb.DuckDBPyConnection) -> None:
@@ -402,7 +429,7 @@ def _move(
     target: str,
     cells: Sequence[tuple[str, str]],
 ) -> None:
-    rows = writer.execute(select).fetch_record_batch(100_000)
+    rows = writer.execute(select).to_arrow_reader(100_000)
     copy.register("arriving", rows)
     try:
         copy.execute(f"insert into {target} ({_names(cells)}) select {_names(cells)} from arriving")
@@ -415,7 +442,7 @@ def _move(
 def _writing(publisher: Publisher, path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """Yield a connection that writes a generation. Whatever happens, it is closed and nothing of it stays open."""
     file = path / FILE
-    copy = duckdb.connect(str(file), config={"threads": 2})
+    copy = duckdb.connect(str(file), config={"threads": 2, "checkpoint_threshold": "1KB"})
     publisher.opened.append(copy)
     try:
         copy.execute("set enable_progress_bar = false")
