@@ -53,7 +53,9 @@ def copy_uri(published: Path) -> str:
     """Return the SQLAlchemy URI of the published copy; the path must be absolute, or Superset looks beside itself."""
     path = os.fspath(published.absolute())
     if "?" in path or not path.isprintable():
-        raise UsageError(f"{path!r} cannot stand in a database URI", "move the database to a path without such characters")
+        raise UsageError(
+            f"{path!r} cannot stand in a database URI", "move the database to a path without such characters"
+        )
     return f"duckdb:///{path}?{_READ_ONLY}=read_only"
 
 

@@ -38,7 +38,7 @@ def settled(page: Page) -> None:
     page.wait_for_selector(".dashboard-component-chart-holder", timeout=WAIT_MS)
     page.wait_for_timeout(4000)
     page.wait_for_function(
-        "() => !document.querySelector('.dashboard-component-chart-holder [data-test=\"loading-indicator\"], "
+        '() => !document.querySelector(\'.dashboard-component-chart-holder [data-test="loading-indicator"], '
         ".dashboard-component-chart-holder .loading')",
         timeout=WAIT_MS,
     )
@@ -57,7 +57,9 @@ def main(address: str, user: str, password: str, dashboard: str, folder: Path) -
         page.goto(f"{address}/superset/dashboard/{dashboard}/?standalone=0", wait_until="domcontentloaded")
         settled(page)
         content = page.locator(".dashboard-content, [data-test=dashboard-content-wrapper]").first.bounding_box()
-        page.set_viewport_size({"width": WIDTH, "height": min(6000, int(content["height"] + 160) if content else HEIGHT)})
+        page.set_viewport_size(
+            {"width": WIDTH, "height": min(6000, int(content["height"] + 160) if content else HEIGHT)}
+        )
         settled(page)
         page.screenshot(path=folder / "whole.png")
         alerts = page.locator(".dashboard-component-chart-holder [role=alert]").all_inner_texts()
@@ -68,7 +70,9 @@ def main(address: str, user: str, password: str, dashboard: str, folder: Path) -
     )
     for problem in [*said, *alerts]:
         print(f"in the browser: {problem}", file=sys.stderr)
-    print(f"{folder / 'dashboard.png'}: {picture.width} x {picture.height}, {(folder / 'dashboard.png').stat().st_size:,} bytes")
+    print(
+        f"{folder / 'dashboard.png'}: {picture.width} x {picture.height}, {(folder / 'dashboard.png').stat().st_size:,} bytes"
+    )
     return 1 if alerts else 0
 
 

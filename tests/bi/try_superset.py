@@ -98,7 +98,18 @@ def monitored(database: Path) -> Iterator[Path]:
     published = database.with_name(database.name + ".published") / "current" / "abr_audit.duckdb"
     with (database.parent / "monitor.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "abr", "monitor", "--source", "simulator", "--interval", "1", "--database", database],
+            [
+                sys.executable,
+                "-m",
+                "abr",
+                "monitor",
+                "--source",
+                "simulator",
+                "--interval",
+                "1",
+                "--database",
+                database,
+            ],
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=database.parent,
@@ -241,6 +252,8 @@ def implausible(title: str, rows: list[dict]) -> str | None:
         Decimal(str(row["leakage_amount"])) <= Decimal(str(row["threshold_amount"])) for row in rows
     ):
         return "a contract below its threshold"
+    if title in ("Leakage now", "Overbilled", "Not due") and not next(iter(rows[0].values())):
+        return "no amount in a currency that has some"
     if title == "Last run (UTC)":
         age = time.time() - rows[0]["last_run"] / 1000
         if not -5 < age < FRESH_SECONDS:
@@ -248,8 +261,24 @@ def implausible(title: str, rows: list[dict]) -> str | None:
     return None
 
 
+def in_one_currency(question: dict) -> dict:
+    """Return the question as the dashboard's currency filter asks it."""
+    queries = [query | {"filters": [*query["filters"], {"col": "currency", "op": "IN", "val": ["EUR"]}]}
+               for query in question["queries"]]  # fmt: skip
+    return question | {"queries": queries}
+
+
+def mixes_currencies(api: Api, title: str, question: dict) -> bool:
+    """Say whether a total of money without its currency is more than a blank."""
+    return any(value is not None for value in answered(api, title, question)[0].values())
+
+
 def ask_everything(api: Api, seconds: float) -> None:
     questions = charts(api)
+    for title in ("Leakage now", "Overbilled", "Not due"):
+        if mixes_currencies(api, title, questions[title]):
+            raise SystemExit(f"{title}: currencies were added")
+        questions[title] = in_one_currency(questions[title])
     count, slowest, lags, until = 0, 0.0, [], time.monotonic() + seconds
     while time.monotonic() < until:
         for title, question in questions.items():
