@@ -1298,7 +1298,7 @@ def bi_group() -> None:
 
 @bi_app.command(
     "superset",
-    epilog="Examples:  [bold]abr bi superset --out abr.zip[/]   [bold]abr bi superset --mirror --out abr.zip[/]   "
+    epilog="Examples:  [bold]abr bi superset --out abr.zip[/]   [bold]abr bi superset --mirror --user bi --out abr.zip[/]   "
     "[bold]abr bi superset --sqlalchemy-uri postgresql://abr_reader@db.example.com/finance --out abr.zip[/]",
 )
 def superset_command(
@@ -1312,6 +1312,9 @@ def superset_command(
             show_default="the published copy",
         ),
     ] = None,
+    user: Annotated[
+        str, typer.Option("--user", help="Mirror: who signs in there; a login that may only read.")
+    ] = dashboards.READER,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     database_url: DatabaseOption = None,
 ) -> None:
@@ -1324,6 +1327,7 @@ def superset_command(
         uri = getattr(settings, "mirror_url", None)
         if not uri:
             raise UsageError("no mirror is set", "set ABR_MIRROR_URL, or name it with --sqlalchemy-uri")
+        uri = dashboards.mirror_uri(uri, user)
     if uri is None:
         path = settings_module.database_path(settings)
         if path is None:

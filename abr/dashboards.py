@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PASSWORD_MASK = "XXXXXXXXXX"  # noqa: S105  Superset's word for "ask"
+READER = "abr_reader"
 _ROOT = "abr"  # Superset drops the first folder of every name
 _TIMESTAMP = (2026, 1, 1, 0, 0, 0)
 _READ_ONLY = "access_mode"
+_REMEDY = "give postgresql://USER@HOST:5432/DATABASE, or duckdb:////PATH/current/abr_audit.duckdb"
 _SECRETS = ("password", "passfile", "sslpassword", "motherduck_token")
 
 
@@ -57,6 +59,12 @@ def copy_uri(published: Path) -> str:
             f"{path!r} cannot stand in a database URI", "move the database to a path without such characters"
         )
     return f"duckdb:///{path}?{_READ_ONLY}=read_only"
+
+
+def mirror_uri(mirror_url: str, user: str) -> str:
+    """Return the URI of the mirror for someone who reads it; the mirror's own URL is that of the one who writes it."""
+    url = _parsed(mirror_url).set(username=user, password=None)
+    return url.render_as_string(hide_password=False)
 
 
 def bundle(sqlalchemy_uri: str) -> bytes:
@@ -119,24 +127,26 @@ def _below(folder: Traversable, name: str) -> Iterator[tuple[str, str]]:
 
 def _understood(sqlalchemy_uri: str) -> tuple[Flavour, str]:
     """Return the flavour, and the URI as Superset should have it."""
-    remedy = "give postgresql://USER@HOST:5432/DATABASE, or duckdb:////PATH/current/abr_audit.duckdb"
-    try:
-        url = make_url(sqlalchemy_uri)
-    except (ArgumentError, ValueError):
-        # Not quoted: a password may be in it.
-        raise UsageError("the SQLAlchemy URI cannot be read", remedy) from None
+    url = _parsed(sqlalchemy_uri).difference_update_query(_SECRETS)
     backend = url.get_backend_name()
-    url = url.difference_update_query(_SECRETS)
     if backend == "duckdb":
         if not url.database or not url.database.startswith("/"):
-            raise UsageError("the SQLAlchemy URI names no absolute path of a DuckDB file", remedy)
+            raise UsageError("the SQLAlchemy URI names no absolute path of a DuckDB file", _REMEDY)
         return DUCKDB, _shown(url.update_query_dict({_READ_ONLY: "read_only"}))
     if backend == "postgresql":
         if not url.database:
-            raise UsageError("the SQLAlchemy URI names no database", remedy)
+            raise UsageError("the SQLAlchemy URI names no database", _REMEDY)
         # Superset brings psycopg2, under the plain name; ABR itself writes with psycopg.
         return POSTGRESQL, _shown(url.set(drivername="postgresql"))
-    raise UsageError(f"the SQLAlchemy URI is for {backend}, and ABR is read from DuckDB or PostgreSQL", remedy)
+    raise UsageError(f"the SQLAlchemy URI is for {backend}, and ABR is read from DuckDB or PostgreSQL", _REMEDY)
+
+
+def _parsed(sqlalchemy_uri: str) -> URL:
+    try:
+        return make_url(sqlalchemy_uri)
+    except (ArgumentError, ValueError):
+        # Not quoted: a password may be in it.
+        raise UsageError("the SQLAlchemy URI cannot be read", _REMEDY) from None
 
 
 def _shown(url: URL) -> str:

@@ -1,4 +1,4 @@
-"""The Superset bundle: whole, the same each time, true to the report views, and without a secret. No Superset needed."""
+"""The Superset bundle: whole, the same each time, true to the report views, without a secret. Needs no Superset."""
 
 import io
 import json
@@ -92,8 +92,9 @@ def test_the_two_flavours_share_no_id():
 
 
 def test_the_same_question_gives_the_same_bytes():
-    elsewhere = [sys.executable, "-c", f"import sys; from abr import dashboards; sys.stdout.buffer.write(dashboards.bundle({COPY!r}))"]  # fmt: skip
-    assert subprocess.run(elsewhere, capture_output=True, check=True).stdout == dashboards.bundle(COPY)
+    script = f"import sys; from abr import dashboards; sys.stdout.buffer.write(dashboards.bundle({COPY!r}))"
+    elsewhere = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert elsewhere.stdout == dashboards.bundle(COPY)
 
 
 # ---- true to the views ----------------------------------------------------------------------------------------------
@@ -158,7 +159,8 @@ def test_every_filter_of_the_dashboard_is_of_a_column_and_reaches_a_chart_that_h
     datasets = {file["uuid"]: file for file in kind(files, "datasets").values()}
     charts = {file["uuid"]: file for file in kind(files, "charts").values()}
     (dashboard,) = kind(files, "dashboards").values()
-    placed = {box["meta"]["chartId"]: charts[box["meta"]["uuid"]] for box in dashboard["position"].values() if box_is_chart(box)}  # fmt: skip
+    boxes = [box["meta"] for box in dashboard["position"].values() if box_is_chart(box)]
+    placed = {box["chartId"]: charts[box["uuid"]] for box in boxes}
     filters = dashboard["metadata"]["native_filter_configuration"]
     assert [filter_["name"] for filter_ in filters] == ["Currency", "Client", "Side", "Class"]
     for filter_ in filters:
@@ -181,7 +183,8 @@ def test_amounts_of_different_currencies_are_never_added(files, connection):
             if not any(re.search(rf"\b{amount}\b", metric["expression"]) for amount in amounts):
                 continue
             money += 1
-            cells = ", ".join(f"null::{column} as {name}" if column != "VARCHAR" or name != "currency" else "'EUR' as currency" for name, column in columns.items() if name not in amounts)  # fmt: skip
+            blank = [f"null::{kind} as {name}" for name, kind in columns.items() if name not in (*amounts, "currency")]
+            cells = ", ".join([*blank, "'EUR' as currency"])
             values = ", ".join(f"7::{columns[name]} as {name}" for name in amounts)
             one = f"select {cells}, {values}"
             two = f"{one} union all by name select * replace ('JPY' as currency) from ({one})"
@@ -221,6 +224,11 @@ def test_no_password_gets_into_a_bundle():
     # Superset's own word for a password to be asked for, and its own driver.
     uri = BUNDLES["mirror"]["databases/ABR.yaml"]["sqlalchemy_uri"]
     assert uri == "postgresql://abr:XXXXXXXXXX@db.example.com:5433/finance?sslmode=require"
+
+
+def test_a_bundle_for_the_mirror_is_for_someone_who_reads_it():
+    writer = "postgresql+psycopg://abr:hush@db.example.com/finance"
+    assert dashboards.mirror_uri(writer, "bi") == "postgresql+psycopg://bi@db.example.com/finance"
 
 
 @pytest.mark.parametrize(

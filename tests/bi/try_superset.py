@@ -1,9 +1,9 @@
-"""Try the dashboard on a real Superset, beside a real monitor: import, query every chart again and again, take pictures.
+"""Try the dashboard on a real Superset, beside a real monitor: import, query every chart over and over, take pictures.
 
 python -m tests.bi.try_superset --out FOLDER
 
-Needs Debian's chromium. FOLDER keeps Superset's environment, so that a second try is quick; everything else in it is made
-anew. Not part of the tests that run by default: it takes minutes and several hundred megabytes.
+Needs Debian's chromium. FOLDER keeps Superset's environment, so that a second try is quick; everything else in it is
+made anew. Not part of the tests that run by default: it takes minutes and several hundred megabytes.
 """
 
 import argparse
@@ -51,7 +51,7 @@ LOG_LEVEL = "WARNING"
 FILTER_STATE_CACHE_CONFIG = {{"CACHE_TYPE": "FileSystemCache", "CACHE_DIR": "{home}/filters"}}
 EXPLORE_FORM_DATA_CACHE_CONFIG = {{"CACHE_TYPE": "FileSystemCache", "CACHE_DIR": "{home}/explore"}}
 """
-HISTORY_DAYS = 45  # so that leakage over time is a line
+HISTORY_DAYS = 30  # so that leakage over time is a line
 FRESH_SECONDS = 90
 
 
