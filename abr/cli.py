@@ -1298,7 +1298,8 @@ def bi_group() -> None:
 
 @bi_app.command(
     "superset",
-    epilog="Examples:  [bold]abr bi superset --out abr.zip[/]   [bold]abr bi superset --mirror --user bi --out abr.zip[/]   "
+    epilog="Examples:  [bold]abr bi superset --out abr.zip[/]   "
+    "[bold]abr bi superset --mirror --user bi --out abr.zip[/]   "
     "[bold]abr bi superset --sqlalchemy-uri postgresql://abr_reader@db.example.com/finance --out abr.zip[/]",
 )
 def superset_command(

@@ -1,7 +1,7 @@
 """The dashboard bundle for Apache Superset: the templates in superset/, with where the report views are filled in.
 
-The same question gives the same bytes. A password never enters the bundle: Superset's own mask stands in its place, which
-is what makes the importer ask for it. The two flavours have ids of their own, so one Superset can hold both.
+The same question gives the same bytes. A password never enters the bundle: Superset's own mask stands in its place,
+which is what makes the importer ask for it. The two flavours have ids of their own, so one Superset can hold both.
 """
 
 from __future__ import annotations
@@ -63,8 +63,10 @@ def copy_uri(published: Path) -> str:
 
 def mirror_uri(mirror_url: str, user: str) -> str:
     """Return the URI of the mirror for someone who reads it; the mirror's own URL is that of the one who writes it."""
-    url = _parsed(mirror_url).set(username=user, password=None)
-    return url.render_as_string(hide_password=False)
+    url = _parsed(mirror_url)
+    # Made anew: setting a password to None leaves it.
+    reader = URL.create(url.drivername, user, None, url.host, url.port, url.database, url.query)
+    return reader.render_as_string(hide_password=False)
 
 
 def bundle(sqlalchemy_uri: str) -> bytes:
