@@ -70,9 +70,8 @@ def main(address: str, user: str, password: str, dashboard: str, folder: Path) -
     )
     for problem in [*said, *alerts]:
         print(f"in the browser: {problem}", file=sys.stderr)
-    print(
-        f"{folder / 'dashboard.png'}: {picture.width} x {picture.height}, {(folder / 'dashboard.png').stat().st_size:,} bytes"
-    )
+    size_bytes = (folder / "dashboard.png").stat().st_size
+    print(f"{folder / 'dashboard.png'}: {picture.width} x {picture.height}, {size_bytes:,} bytes")
     return 1 if alerts else 0
 
 

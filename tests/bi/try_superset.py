@@ -51,7 +51,7 @@ LOG_LEVEL = "WARNING"
 FILTER_STATE_CACHE_CONFIG = {{"CACHE_TYPE": "FileSystemCache", "CACHE_DIR": "{home}/filters"}}
 EXPLORE_FORM_DATA_CACHE_CONFIG = {{"CACHE_TYPE": "FileSystemCache", "CACHE_DIR": "{home}/explore"}}
 """
-HISTORY_DAYS = 30  # so that leakage over time is a line
+HISTORY_DAYS = range(-38, 0, 2)  # a run every other day, so that leakage over time is a line
 FRESH_SECONDS = 90
 
 
@@ -83,11 +83,11 @@ def simulated(folder: Path) -> Path:
     """Return a database of a synthetic firm with a run for each of the last days."""
     database = folder / "firm.duckdb"
     today = dt.date.today()
-    first = today - dt.timedelta(days=HISTORY_DAYS)
+    first = today + dt.timedelta(days=HISTORY_DAYS[0])
     abr("simulate", "--logs", 20_000, "--contracts", 60, "--days", 300, "--seed", 3, "--until", first, "--database",
         database, folder=folder)  # fmt: skip
-    for day in range(HISTORY_DAYS):
-        until = first + dt.timedelta(days=day)
+    for day in HISTORY_DAYS:
+        until = today + dt.timedelta(days=day)
         abr("monitor", "--source", "simulator", "--until", until, "--cycles", 1, "--database", database, folder=folder)
     return database
 
@@ -312,13 +312,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the environment, the logs and the pictures")
     parser.add_argument("--seconds", type=float, default=30, help="how long to ask every chart again and again")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     folder = given.out.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     firm = folder / "firm"
     shutil.rmtree(firm, ignore_errors=True)
     firm.mkdir()
     scripts = environment_of(folder)
-    say(f"simulating a firm with {HISTORY_DAYS} days of runs")
+    say(f"simulating a firm with {len(HISTORY_DAYS)} days of runs")
     database = simulated(firm)
     with monitored(database), superset(scripts, folder / "home") as address:
         bundle = firm / "abr.zip"
