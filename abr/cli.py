@@ -62,7 +62,12 @@ quarantine_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich
 database_app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Look after the database.")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(database_app, name="db")
-bi_app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Connect BI tools.")
+bi_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Connect BI tools.",
+    epilog="Example:  [bold]abr bi superset --out abr.zip[/]",
+)
 app.add_typer(bi_app, name="bi")
 
 
@@ -1289,11 +1294,6 @@ def compact_command(database_url: DatabaseOption = None) -> None:
 
 
 # ---- BI tools -------------------------------------------------------------------------------------------------------
-
-
-@bi_app.callback()
-def bi_group() -> None:
-    """Connect BI tools."""
 
 
 @bi_app.command(
