@@ -70,17 +70,17 @@ def wait_for(what: str, ready: Callable[[], object], seconds: float) -> None:
 # ---- ABR -------------------------------------------------------------------------------------------------------------
 
 
-def abr(*arguments: object, folder: Path) -> str:
+def abr(*arguments: object, folder: Path, code: int = 0) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "abr", *map(str, arguments)], cwd=folder, capture_output=True, text=True, check=False
     )
-    if done.returncode:
+    if done.returncode != code:
         raise SystemExit(f"abr {' '.join(map(str, arguments))} exits {done.returncode}: {done.stderr}")
     return done.stdout
 
 
 def simulated(folder: Path) -> Path:
-    """Return a database of a synthetic firm with a run for each of the last days."""
+    """Return a database of a synthetic firm with runs on the last days, and one today that halted."""
     database = folder / "firm.duckdb"
     today = dt.date.today()
     first = today + dt.timedelta(days=HISTORY_DAYS[0])
@@ -89,6 +89,7 @@ def simulated(folder: Path) -> Path:
     for day in HISTORY_DAYS:
         until = today + dt.timedelta(days=day)
         abr("monitor", "--source", "simulator", "--until", until, "--cycles", 1, "--database", database, folder=folder)
+    abr("monitor", "--source", "simulator", "--fail-at", 1, "--database", database, folder=folder, code=3)
     return database
 
 
@@ -254,6 +255,8 @@ def implausible(title: str, rows: list[dict]) -> str | None:
         return "a contract below its threshold"
     if title in ("Leakage now", "Overbilled", "Not due") and not next(iter(rows[0].values())):
         return "no amount in a currency that has some"
+    if title.startswith("Halted runs") and rows[0]["halts"] != 1:
+        return f"{rows[0]['halts']} halted runs, where today's is the only one"
     if title == "Last run (UTC)":
         age = time.time() - rows[0]["last_run"] / 1000
         if not -5 < age < FRESH_SECONDS:
