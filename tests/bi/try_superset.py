@@ -53,6 +53,7 @@ EXPLORE_FORM_DATA_CACHE_CONFIG = {{"CACHE_TYPE": "FileSystemCache", "CACHE_DIR":
 """
 HISTORY_DAYS = range(-38, 0, 2)  # a run every other day, so that leakage over time is a line
 FRESH_SECONDS = 90
+MONEY_TITLES = ("Leakage now", "Overbilled", "Not due")
 
 
 def say(text: str) -> None:
@@ -243,25 +244,29 @@ def answered(api: Api, title: str, question: dict) -> list[dict]:
 
 def implausible(title: str, rows: list[dict]) -> str | None:
     """Return what cannot be true about a chart's rows."""
+    problem = None
     if title == "Leakage now, by currency":
         currencies = [row["currency"] for row in rows]
         if len(set(currencies)) != len(currencies) or not {"EUR", "USD"} <= set(currencies):
-            return f"currencies {currencies}"
-        if any(Decimal(str(row["leakage"])) < 0 for row in rows) or not any(row["leakage"] for row in rows):
-            return f"leakage {[row['leakage'] for row in rows]}"
-    if title.startswith("Flagged contracts:") and any(
-        Decimal(str(row["leakage_amount"])) <= Decimal(str(row["threshold_amount"])) for row in rows
-    ):
-        return "a contract below its threshold"
-    if title in ("Leakage now", "Overbilled", "Not due") and not next(iter(rows[0].values())):
-        return "no amount in a currency that has some"
-    if title.startswith("Halted runs") and rows[0]["halts"] != 1:
-        return f"{rows[0]['halts']} halted runs, where today's is the only one"
-    if title == "Last run (UTC)":
-        age = time.time() - rows[0]["last_run"] / 1000
-        if not -5 < age < FRESH_SECONDS:
-            return f"the last run is {age:.0f} s old"
-    return None
+            problem = f"currencies {currencies}"
+        elif not any(row["leakage"] for row in rows):
+            problem = "nothing leaks"
+    elif title.startswith("Flagged contracts:"):
+        amounts = [(Decimal(str(row["leakage_amount"])), Decimal(str(row["threshold_amount"]))) for row in rows]
+        if any(leakage <= threshold for leakage, threshold in amounts):
+            problem = "a contract that is not above its threshold"
+    elif title in MONEY_TITLES and not next(iter(rows[0].values())):
+        problem = "no amount in a currency that has some"
+    elif title.startswith("Halted runs") and rows[0]["halts"] != 1:
+        problem = f"{rows[0]['halts']} halted runs, where today's is the only one"
+    elif title == "Last run (UTC)" and not -5 < age_seconds(rows) < FRESH_SECONDS:
+        problem = f"the last run is {age_seconds(rows):.0f} s old"
+    return problem
+
+
+def age_seconds(rows: list[dict]) -> float:
+    """Return how old the data is, by the rows of the last run."""
+    return time.time() - rows[0]["last_run"] / 1000
 
 
 def in_one_currency(question: dict) -> dict:
@@ -278,7 +283,7 @@ def mixes_currencies(api: Api, title: str, question: dict) -> bool:
 
 def ask_everything(api: Api, seconds: float) -> None:
     questions = charts(api)
-    for title in ("Leakage now", "Overbilled", "Not due"):
+    for title in MONEY_TITLES:
         if mixes_currencies(api, title, questions[title]):
             raise SystemExit(f"{title}: currencies were added")
         questions[title] = in_one_currency(questions[title])
@@ -292,7 +297,7 @@ def ask_everything(api: Api, seconds: float) -> None:
             if problem := implausible(title, rows):
                 raise SystemExit(f"{title}: {problem}")
             if title == "Last run (UTC)":
-                lags.append(time.time() - rows[0]["last_run"] / 1000)
+                lags.append(age_seconds(rows))
     say(
         f"{len(questions)} charts, {count} queries in {seconds:.0f} s under a running monitor, 0 errors; "
         f"slowest {slowest:.2f} s, data at most {max(lags):.1f} s old"
