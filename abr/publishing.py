@@ -20,17 +20,21 @@ import errno
 import fcntl
 import grp
 import hashlib
+import itertools
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import sqlalchemy
 from sqlalchemy import Connection
 from sqlalchemy.pool import NullPool
@@ -79,13 +83,15 @@ class Publisher:
     published_run_id: int | None = None
     published_at: float | None = None  # by time.monotonic, as is the next
     copied_at: float = 0.0  # when a generation was last made because readers held the others
+    generation: int = 0
     trouble: str | None = None  # what people were told already
-    opened: list[duckdb.DuckDBPyConnection] = field(default_factory=list)
+    copier: duckdb.DuckDBPyConnection | None = None  # an instance of its own, in memory, that generations come to
 
     def interrupt(self) -> None:
         """Stop what is being published, from a signal handler; the copy stays as it was."""
-        for connection in (self.writer, *self.opened):
-            connection.interrupt()
+        for connection in (self.writer, self.copier):
+            if connection is not None:
+                connection.interrupt()
 
 
 @contextlib.contextmanager
@@ -102,7 +108,12 @@ def publisher(
     with connection.engine.connect() as other:
         writer: Any = other.connection.driver_connection
         other.rollback()
-        yield Publisher(folder_of(database), group, writer, tell, _recipe(writer))
+        publisher = Publisher(folder_of(database), group, writer, tell, _recipe(writer))
+        try:
+            yield publisher
+        finally:
+            if publisher.copier is not None:
+                publisher.copier.close()
 
 
 def folder_of(database: Path) -> Path:
@@ -242,24 +253,30 @@ def _recipe(writer: duckdb.DuckDBPyConnection) -> Recipe:
         *(printed[name][0].rstrip().rstrip(";") for name in wanted),
     ]
     spoken = [f"comment on {kind} {name} is {_quoted(comment)}" for kind, name, comment in comments if comment]
-    digest = hashlib.sha256(json.dumps([_FORMAT, statements, spoken]).encode()).hexdigest()
+    # A view that was written to disk and read again is printed in other words.
+    digest = hashlib.sha256(json.dumps([_FORMAT, *map(views.canonical, statements), spoken]).encode()).hexdigest()
     return Recipe(columns, statements, spoken, digest)
 
 
 def _closure(printed: Mapping[str, str]) -> tuple[list[str], set[str]]:
     """Return the views to publish, each after those it reads, and the tables of audit they read."""
-    wanted: set[str] = set()
+    wanted: dict[str, set[str]] = {}
     tables: set[str] = set()
     todo = [name for name in printed if name in _ROOTS or name.split(".")[0] in _ROOTS]
     while todo:
         name = todo.pop()
         if name in printed and name not in wanted:
-            wanted.add(name)
-            todo += views.reads(printed[name])
+            wanted[name] = _named(printed[name]) - {name}
+            todo += wanted[name]
         elif name.startswith("audit."):
             tables.add(name.removeprefix("audit."))
-    ordered = views.in_order({name: printed[name] for name in sorted(wanted)})
-    return list(ordered), tables
+    ordered = [name for name in TopologicalSorter(wanted).static_order() if name in wanted]
+    return ordered, tables
+
+
+def _named(sql: str) -> set[str]:
+    """Return every name with a schema in a printed view: a stored one has commas where it was written with joins."""
+    return {f"{schema}.{name}" for schema, name in re.findall(r"\b(\w+)\.(\w+)", sql.replace('"', ""))}
 
 
 def _is_open_state(table: str) -> bool:
@@ -288,7 +305,8 @@ def _open_state(table: str, cells: Sequence[tuple[str, str]], run_id: int) -> st
     key, columns = HISTORIES[name], _names(cells)
     return (
         f"create or replace view audit.{table} as select {columns} from published.{_settled(table)} as settled where "
-        f"not exists (select 1 from audit.{name} as newer where newer.run_id > {run_id} and newer.{key} = settled.{key}) "
+        f"not exists (select 1 from audit.{name} as newer where newer.run_id > {run_id} "
+        f"and newer.{key} = settled.{key}) "
         f"union all select {columns} from (select *, row_number() over (partition by {key} order by run_id desc) as "
         f"newest from audit.{name} where run_id > {run_id}) where newest = 1 and {_IS_OPEN}"
     )
@@ -344,7 +362,7 @@ def _renewed(publisher: Publisher, path: Path, now: datetime) -> Path | None:
     except duckdb.Error as error:
         if isinstance(error, duckdb.InterruptException) or _is_disk(error):
             raise
-        if "lock" in str(error).lower():  # a reader came
+        if "conflicting lock" in str(error).lower():  # a reader came
             _write_mode(path, _READABLE)
             return None
         run_id = None
@@ -430,6 +448,10 @@ def _move(
     cells: Sequence[tuple[str, str]],
 ) -> None:
     rows = writer.execute(select).to_arrow_reader(100_000)
+    first = next(rows, None)
+    if first is None:
+        return
+    rows = pa.RecordBatchReader.from_batches(rows.schema, itertools.chain([first], rows))
     copy.register("arriving", rows)
     try:
         copy.execute(f"insert into {target} ({_names(cells)}) select {_names(cells)} from arriving")
@@ -442,16 +464,24 @@ def _move(
 def _writing(publisher: Publisher, path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """Yield a connection that writes a generation. Whatever happens, it is closed and nothing of it stays open."""
     file = path / FILE
-    copy = duckdb.connect(str(file), config={"threads": 2, "checkpoint_threshold": "1KB"})
-    publisher.opened.append(copy)
-    try:
+    copy = publisher.copier
+    if copy is None:
+        # One thread: there is little to do each time, and the machine has readers to serve.
+        publisher.copier = copy = duckdb.connect(config={"threads": 1})
         copy.execute("set enable_progress_bar = false")
+    try:
+        # What is torn is thrown away: it needs no log to be mended from, only that a checkpoint is all or nothing.
+        copy.execute(f"attach {_quoted(str(file))} as abr_audit (recovery_mode 'no_wal_writes')")
+        copy.execute("use abr_audit")
         yield copy
-    finally:
-        publisher.opened.remove(copy)
+        copy.execute("use memory")
+        copy.execute("detach abr_audit")
+    except BaseException:  # also an interruption: closing all lets go of the file, whatever state it is in
+        publisher.copier = None
         copy.close()
         with contextlib.suppress(duckdb.TransactionException):  # where it got as far as beginning none
             publisher.writer.execute("rollback")
+        raise
     if not _is_clean(path):
         raise NotPublished(f"{file} was not written whole", "check the disk")
     _write_mode(path, _READABLE)
@@ -511,7 +541,8 @@ def _is_at_rest(path: Path) -> bool:
 
 def _new_generation(publisher: Publisher) -> Path:
     numbers = [int(path.name.removeprefix(_PREFIX)) for path in _generations(publisher.folder)]
-    path = publisher.folder / f"{_PREFIX}{max(numbers, default=0) + 1:06}"
+    publisher.generation = max(publisher.generation, *numbers, 0) + 1  # no path is used twice
+    path = publisher.folder / f"{_PREFIX}{publisher.generation:06}"
     path.mkdir()
     path.chmod(_FOLDER)
     _own(path, publisher.group)
