@@ -28,6 +28,7 @@ from sqlalchemy import Connection, Engine, text
 
 from abr import console as show
 from abr import (
+    dashboards,
     data_simulator,
     database,
     exceptions,
@@ -68,6 +69,13 @@ quarantine_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich
 database_app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Look after the database.")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(database_app, name="db")
+bi_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Connect BI tools.",
+    epilog="Example:  [bold]abr bi superset --out abr.zip[/]",
+)
+app.add_typer(bi_app, name="bi")
 
 
 class Format(StrEnum):
@@ -1654,3 +1662,51 @@ _WORK: dict[str, Work] = {
     "compact": _compact_work,
 }
 _DECISIONS = ("write-off", "waive")  # a run acts on them before they are answered
+
+
+# ---- BI tools -------------------------------------------------------------------------------------------------------
+
+
+@bi_app.command(
+    "superset",
+    epilog="Examples:  [bold]abr bi superset --out abr.zip[/]   "
+    "[bold]abr bi superset --mirror --user bi --out abr.zip[/]   "
+    "[bold]abr bi superset --sqlalchemy-uri postgresql://abr_reader@db.example.com/finance --out abr.zip[/]",
+)
+def superset_command(
+    out: Annotated[Path, typer.Option("--out", help="The zip file to write, for Superset to import.")],
+    mirror: Annotated[bool, typer.Option("--mirror", help="Read the PostgreSQL mirror, not the DuckDB copy.")] = False,
+    sqlalchemy_uri: Annotated[
+        str | None,
+        typer.Option(
+            "--sqlalchemy-uri",
+            help="Where Superset finds the data, as it sees it; a password is left out.",
+            show_default="the published copy",
+        ),
+    ] = None,
+    user: Annotated[
+        str, typer.Option("--user", help="Mirror: who signs in there; a login that may only read.")
+    ] = dashboards.READER,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    database_url: DatabaseOption = None,
+) -> None:
+    """Write a dashboard for Apache Superset: leakage, flagged contracts, ageing, findings, quarantine, runs."""
+    settings = _settings(database_url)
+    if mirror and sqlalchemy_uri:
+        raise UsageError("--mirror and --sqlalchemy-uri both say where the data is", "leave one out")
+    uri = sqlalchemy_uri
+    if mirror:
+        uri = getattr(settings, "mirror_url", None)
+        if not uri:
+            raise UsageError("no mirror is set", "set ABR_MIRROR_URL, or name it with --sqlalchemy-uri")
+        uri = dashboards.mirror_uri(uri, user)
+    if uri is None:
+        path = settings_module.database_path(settings)
+        if path is None:
+            raise UsageError("a database in memory is not published", "name a database file with --database")
+        published = publishing.file_of(path)
+        if not published.exists():
+            _talk(f"abr: nothing is published at {published} yet; abr monitor publishes it")
+        uri = dashboards.copy_uri(published)
+    dashboards.write(dashboards.bundle(uri), out, overwrite=force)
+    _write(str(out))

@@ -59,7 +59,8 @@ def reads(sql: str) -> set[str]:
     """Return the schema-qualified names a select reads from; temp.log is work.log."""
     # DuckDB prints a stored view with some names quoted, and may spell out the schema of temporary tables.
     plain = re.sub(r"--.*", "", sql).replace('"', "").replace("temp.main.", "temp.")
-    names = re.findall(r"\b(?:from|join)\s+(\w+\.\w+)", plain, re.IGNORECASE)
+    # Of a stored view it prints a cross join as a comma, with a space before it as nowhere else.
+    names = re.findall(r"(?:\b(?:from|join)| ,)\s+(\w+\.\w+)", plain, re.IGNORECASE)
     return {re.sub(r"^temp\.", f"{WORK}.", name) for name in names}
 
 
