@@ -25,7 +25,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from sqlalchemy import Connection, text
 
 from abr import console as show
-from abr import data_simulator, database, explaining, formats, inbox, loading, monitor, reconciliation_engine
+from abr import data_simulator, database, explaining, formats, inbox, loading, mirroring, monitor, reconciliation_engine
 from abr import settings as settings_module
 from abr.exceptions import ABRError, DataIntegrityError, UsageError
 from abr.models import METADATA
@@ -51,6 +51,10 @@ quarantine_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich
 database_app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Look after the database.")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(database_app, name="db")
+mirror_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="rich", help="Keep a copy in PostgreSQL for many users."
+)
+app.add_typer(mirror_app, name="mirror")
 
 
 class Format(StrEnum):
@@ -310,7 +314,11 @@ def monitor_command(
     if source is Source.INBOX and (until or fail_at):
         raise UsageError("--until and --fail-at belong to the simulator", "leave them out, or add --source simulator")
     _talk(why)
-    with _opened(settings) as connection, _beside(connection, settings) as feeding:
+    with (
+        _opened(settings) as connection,
+        _beside(connection, settings) as feeding,
+        mirroring.following(settings, _talk) as mirror,
+    ):
         if source is Source.SIMULATOR:
             feed = _simulator_feed(feeding, settings, seed=seed, until=until and until.date(), fail_at=fail_at)
         else:
@@ -323,6 +331,7 @@ def monitor_command(
             feed,
             clock,
             str(source),
+            mirror=mirror,
             until=until and until.date(),
             cycles=cycles,
             is_strict=strict,
@@ -450,6 +459,7 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
     clock: Callable[[], datetime],
     source: str,
     *,
+    mirror: mirroring.Mirror,
     until: date | None,
     cycles: int | None,
     is_strict: bool,
@@ -493,6 +503,7 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
                 clock=clock,
                 progress=tell,
             )
+        mirror.wake()
         before, shown = shown, _snapshot(connection, asdict(run), decimals, source, shown)
         if live:
             draw(settings.interval_seconds)
@@ -1209,3 +1220,72 @@ def compact_command(database_url: DatabaseOption = None) -> None:
         connection.connection.driver_connection.execute("force checkpoint")  # type: ignore[union-attr]
         after = path.stat().st_size if path else 0
     _write(f"{before:,} bytes before, {after:,} after")
+
+
+# ---- the PostgreSQL mirror ------------------------------------------------------------------------------------------
+
+
+@mirror_app.command(
+    "init",
+    epilog="Examples:  [bold]ABR_MIRROR_URL=postgresql+psycopg://abr:secret@db.example.com/books abr mirror init[/]   "
+    "[bold]abr mirror init --rebuild[/]",
+)
+def mirror_init_command(
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Empty the mirror first; the next sync fills it.")] = False,
+    database_url: DatabaseOption = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Create the schema abr with its tables, views, comments and indexes, and the role abr_reader. Repeatable."""
+    rows = mirroring.init(_settings(database_url), is_rebuilt=rebuild)
+    columns = [
+        show.Column("relation", "Relation", whole=True),
+        show.Column("kind", "Kind", whole=True),
+        show.Column("comment", "What it holds", "words"),
+    ]
+    _print_rows(rows, form, show.rows_table(rows, columns), ["relation", "kind", "comment"])
+
+
+@mirror_app.command(
+    "sync", epilog="Examples:  [bold]abr mirror sync[/]   [bold]abr mirror sync --follow[/] (what the monitor starts)"
+)
+def mirror_sync_command(
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on until stdin ends, with every line on it and every 10 seconds.")
+    ] = False,
+    database_url: DatabaseOption = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Bring the mirror up to the newest published run. A monitor with ABR_MIRROR_URL does so by itself."""
+    settings = _settings(database_url)
+    if follow:
+        mirroring.follow(settings, _talk)
+        return
+    row = asdict(mirroring.sync(settings))
+    text = f"{row['run_count']:,} runs, {row['row_count']:,} rows; the mirror is at run {row['last_run_id']}"
+    if form is Format.TABLE:
+        _write(text)
+    else:
+        _print_rows([row], form, "", list(row))
+
+
+@mirror_app.command("status", epilog="Examples:  [bold]abr mirror status[/]   [bold]abr mirror status --format json[/]")
+def mirror_status_command(database_url: DatabaseOption = None, form: FormatOption = Format.TABLE) -> None:
+    """Show the last run here and there, the lag in runs and seconds, and the last error."""
+    rows, trouble = mirroring.status(_settings(database_url))
+    columns = [show.Column("what", "What", whole=True), show.Column("value", "Value", "words")]
+    _print_rows(rows, form, show.rows_table(rows, columns), ["what", "value"])
+    if trouble:
+        raise trouble
+
+
+@mirror_app.command("verify", epilog="Examples:  [bold]abr mirror verify[/]   [bold]abr mirror verify --format json[/]")
+def mirror_verify_command(database_url: DatabaseOption = None, form: FormatOption = Format.TABLE) -> int:
+    """Compare the mirror with the published copy, row for row; exit 1 names each row that differs."""
+    with _progress("comparing") as tell:
+        tell("comparing", None)
+        rows = mirroring.verify(_settings(database_url))
+    table = show.rows_table(
+        rows, show.VERIFY_COLUMNS, style=lambda _: "red", empty="every row of the mirror equals the published copy"
+    )
+    _print_rows(rows, form, table, ["what", "id", "detail"])
+    return 1 if rows else 0
