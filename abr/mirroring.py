@@ -707,7 +707,6 @@ def verify(settings: Settings, *, patience_seconds: float = 30.0) -> list[dict[s
                 _require_same_books(server, source, url, there, database_id)
                 here = (source.execute("select coalesce(max(run_id), 0) from audit.run").fetchone() or (0,))[0]
                 if here == there:
-                    source.create_function("one_json", _one_json, ["VARCHAR"], "VARCHAR")
                     return [difference for name in KEYS for difference in _differences(server, source, name, layout)]
                 if time.monotonic() >= until:
                     return [{"what": "mirror_state", "id": "last_run_id", "detail": f"here {here}, mirror {there}"}]
@@ -723,13 +722,16 @@ def _differences(server: Any, source: duckdb.DuckDBPyConnection, name: str, layo
     """Yield what differs in one relation, by its key, both sides as text."""
     columns = layout.columns[name]
     names = [column for column, _ in columns]
-    _fetch(server, source, name, columns)
-    ours = ", ".join(
-        f'one_json("{column}") as "{column}"' if kind == "jsonb" else f'"{column}"' for column, kind in columns
-    )
     sent = ", ".join(_sent(column, kind) for column, kind in columns)
-    source.execute(f"create or replace temp table ours as select {ours} from (select {sent} from report.{name})")
-    source.execute(f"create or replace temp table theirs as select {ours} from fetched")
+    for table in ("ours", "theirs"):
+        listed = ", ".join(f'"{column}" varchar' for column in names)
+        source.execute(f"create or replace temp table {table} ({listed})")
+    if any(kind == "jsonb" for _, kind in columns):
+        for batch in source.cursor().execute(f"select {sent} from report.{name}").to_arrow_reader(_ARROW_ROWS):
+            _add(source, "ours", pa.Table.from_batches([batch]), columns)
+    else:
+        source.execute(f"insert into ours select {sent} from report.{name}")
+    _fetch(server, source, name, columns)
     source.execute("create or replace temp table only_ours as from ours except all from theirs")
     source.execute("create or replace temp table only_theirs as from theirs except all from ours")
     joined = " and ".join(f'o."{column}" is not distinct from t."{column}"' for column in KEYS[name])
@@ -758,15 +760,14 @@ def _worded(cell: str | None) -> str:
 
 
 def _fetch(server: Any, source: duckdb.DuckDBPyConnection, name: str, columns: Sequence[tuple[str, str]]) -> None:
-    """Bring the mirror's rows of a relation into a temporary table of the DuckDB connection, as text."""
+    """Bring the mirror's rows of a relation into the temporary table `theirs`, as text."""
     selected = ", ".join(
         f"to_char(\"{column}\" at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00'"
         if kind == "timestamptz"
         else f'"{column}"::text'
         for column, kind in columns
     )
-    listed = ", ".join(f'"{column}" varchar' for column, _ in columns)
-    source.execute(f"create or replace temp table fetched ({listed})")
+    names = [column for column, _ in columns]
     waiting: list[bytes] = []
     byte_count = 0
     query = f"copy (select {selected} from {SCHEMA}.{name}) to stdout (format csv, force_quote *)"
@@ -775,14 +776,14 @@ def _fetch(server: Any, source: duckdb.DuckDBPyConnection, name: str, columns: S
             waiting.append(bytes(row))
             byte_count += len(waiting[-1])
             if byte_count >= _PARSED_BYTES:
-                _add_fetched(source, b"".join(waiting), [column for column, _ in columns])
+                _add(source, "theirs", _parsed(b"".join(waiting), names), columns)
                 waiting, byte_count = [], 0
     if waiting:
-        _add_fetched(source, b"".join(waiting), [column for column, _ in columns])
+        _add(source, "theirs", _parsed(b"".join(waiting), names), columns)
 
 
-def _add_fetched(source: duckdb.DuckDBPyConnection, text: bytes, names: Sequence[str]) -> None:
-    table = pyarrow.csv.read_csv(
+def _parsed(text: bytes, names: Sequence[str]) -> Any:
+    return pyarrow.csv.read_csv(
         io.BytesIO(text),
         # A block holds whole rows, however long one is.
         pyarrow.csv.ReadOptions(column_names=list(names), block_size=len(text) + 1, use_threads=False),
@@ -794,9 +795,17 @@ def _add_fetched(source: duckdb.DuckDBPyConnection, text: bytes, names: Sequence
             null_values=[""],
         ),
     )
-    source.register("parsed", table)
-    source.execute("insert into fetched from parsed")
-    source.unregister("parsed")
+
+
+def _add(source: duckdb.DuckDBPyConnection, into: str, table: Any, columns: Sequence[tuple[str, str]]) -> None:
+    """Add the rows to a temporary table, their JSON in one spelling."""
+    for place_, (column, kind) in enumerate(columns):
+        if kind == "jsonb":
+            cells = [None if cell is None else _one_json(cell) for cell in table.column(place_).to_pylist()]
+            table = table.set_column(place_, column, pa.array(cells, pa.string()))
+    source.register("added", table)
+    source.execute(f"insert into {into} from added")
+    source.unregister("added")
 
 
 # ---- following ------------------------------------------------------------------------------------------------------
