@@ -1,7 +1,6 @@
 """The PostgreSQL mirror, against a real server: it arrives at the same rows whatever stops, dies or lies on the way."""
 
 import contextlib
-import itertools
 import os
 import re
 import shutil
@@ -673,9 +672,6 @@ def test_server_and_worker_may_go_and_come_back_while_the_monitor_goes_on(server
     assert last_run(server, mirror) == 22
     told = abr("mirror", "status", "--database", "abr-demo.duckdb", "--format", "csv")
     assert "cannot be reached" in told.out.partition("last error")[2]
-    runs = command_line.query("abr-demo.duckdb", "select started_at, duration_ms from audit.run order by run_id")
-    beats = [(later[0] - earlier[0]).total_seconds() for earlier, later in itertools.pairwise(runs[1:])]
-    assert sorted(beats)[len(beats) // 2] < 1.5
 
 
 def test_a_killed_monitor_takes_its_worker_along_and_the_next_one_catches_up(server, desk, mirror):
@@ -690,21 +686,33 @@ def test_a_killed_monitor_takes_its_worker_along_and_the_next_one_catches_up(ser
     demo_equals_the_copy()
 
 
-def test_a_server_that_never_answers_delays_neither_cycles_nor_the_end(server, desk, mirror):
+def test_beside_a_server_that_never_answers_the_monitor_goes_on_and_ends(server, desk, mirror):
     with silent_server() as port:
         process = watching(server.url(mirror).replace(f":{server.port}/", f":{port}/"))
         command_line.lines_of(process.stdout, "run 4 ")
         worker = worker_of(process)
         process.send_signal(signal.SIGINT)
-        asked = time.monotonic()
         done = command_line.ended(process)
-        took = time.monotonic() - asked
     assert done.code == 0
-    assert took < 4  # a cycle may have been running
     assert not is_running(worker)
     assert PASSWORD not in done.out + done.err
     assert "Traceback" not in done.err
     assert len(command_line.query("abr-demo.duckdb", "from audit.run")) >= 4
+
+
+def test_waking_a_worker_that_hangs_takes_no_time_and_ending_it_two_seconds(server, desk, mirror, monkeypatch):
+    path = load_books(desk)
+    with silent_server() as port:
+        monkeypatch.setenv("ABR_MIRROR_URL", server.url(mirror).replace(f":{server.port}/", f":{port}/"))
+        with mirroring.following(settings.load_settings({"database_url": str(path)}), print) as followed:
+            os.kill(followed.process.pid, signal.SIGSTOP)
+            started = time.monotonic()
+            for _ in range(100_000):  # more than a pipe holds
+                followed.wake()
+            assert time.monotonic() - started < 10
+            ending = time.monotonic()
+        assert time.monotonic() - ending < 2
+        assert followed.process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(
