@@ -830,7 +830,8 @@ def follow(settings: Settings, tell: Callable[[str], object], *, stream: int = 0
             if has_woken or copy_of(settings).exists():  # before the first cycle nothing may be published yet
                 sync(settings)
         except ABRError as error:
-            if trouble is None or trouble.message != error.message:
+            # A server that goes away says so in other words each time; that is one trouble.
+            if trouble is None or _kind(trouble) != _kind(error):
                 tell(f"abr: mirror: {error.message}; {error.remedy}; it is tried again, and reconciliation goes on")
             since = since if trouble else time.monotonic()
             trouble = error
@@ -847,6 +848,10 @@ def follow(settings: Settings, tell: Callable[[str], object], *, stream: int = 0
         if not ended.is_set():
             woken.wait(LOOK_SECONDS)
         is_last = ended.is_set()
+
+
+def _kind(trouble: ABRError) -> tuple[type, bool]:
+    return type(trouble), "cannot be reached" in trouble.message
 
 
 def _listen(stream: int, ended: threading.Event, woken: threading.Event) -> None:

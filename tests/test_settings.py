@@ -73,6 +73,7 @@ def test_flag_beats_environment_beats_file_beats_default(monkeypatch):
         "time_zone": "default",
         "memory_limit": "abr.toml",
         "inbox": "default",
+        "mirror_url": "default",
     }
     assert {row["setting"]: row["origin"] for row in settings_rows(settings)} == origins(settings)
 
