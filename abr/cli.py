@@ -37,6 +37,7 @@ from abr import (
     handover,
     inbox,
     loading,
+    mirroring,
     monitor,
     publishing,
     reconciliation_engine,
@@ -76,6 +77,10 @@ bi_app = typer.Typer(
     epilog="Example:  [bold]abr bi superset --out abr.zip[/]",
 )
 app.add_typer(bi_app, name="bi")
+mirror_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="rich", help="Keep a copy in PostgreSQL for many users."
+)
+app.add_typer(mirror_app, name="mirror")
 
 
 class Format(StrEnum):
@@ -591,6 +596,7 @@ def monitor_command(
         _opened(settings) as connection,
         _beside(connection, settings) as feeding,
         _publisher(connection, settings) as publisher,
+        mirroring.following(settings, _talk) as mirror,
     ):
         if source is Source.SIMULATOR:
             feed = _simulator_feed(feeding, settings, seed=seed, until=until and until.date(), fail_at=fail_at)
@@ -608,6 +614,7 @@ def monitor_command(
                 str(source),
                 desk,
                 is_waiting,
+                mirror=mirror,
                 until=until and until.date(),
                 cycles=cycles,
                 is_strict=strict,
@@ -751,6 +758,7 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
     desk: handover.Desk | None,
     is_waiting: Callable[[], bool],
     *,
+    mirror: mirroring.Mirror,
     until: date | None,
     cycles: int | None,
     is_strict: bool,
@@ -797,6 +805,7 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
                 progress=tell,
             )
         _publish(publisher)
+        mirror.wake()
         _send(desk, answers)
         before, shown = shown, _snapshot(connection, asdict(run), decimals, source, shown)
         if live:
@@ -1696,7 +1705,7 @@ def superset_command(
         raise UsageError("--mirror and --sqlalchemy-uri both say where the data is", "leave one out")
     uri = sqlalchemy_uri
     if mirror:
-        uri = getattr(settings, "mirror_url", None)
+        uri = settings.mirror_url
         if not uri:
             raise UsageError("no mirror is set", "set ABR_MIRROR_URL, or name it with --sqlalchemy-uri")
         uri = dashboards.mirror_uri(uri, user)
@@ -1710,3 +1719,72 @@ def superset_command(
         uri = dashboards.copy_uri(published)
     dashboards.write(dashboards.bundle(uri), out, overwrite=force)
     _write(str(out))
+
+
+# ---- the PostgreSQL mirror ------------------------------------------------------------------------------------------
+
+
+@mirror_app.command(
+    "init",
+    epilog="Examples:  [bold]ABR_MIRROR_URL=postgresql+psycopg://abr:secret@db.example.com/books abr mirror init[/]   "
+    "[bold]abr mirror init --rebuild[/]",
+)
+def mirror_init_command(
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Empty the mirror first; the next sync fills it.")] = False,
+    database_url: DatabaseOption = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Create the schema abr with its tables, views, comments and indexes, and the role abr_reader. Repeatable."""
+    rows = mirroring.init(_settings(database_url), is_rebuilt=rebuild)
+    columns = [
+        show.Column("relation", "Relation", whole=True),
+        show.Column("kind", "Kind", whole=True),
+        show.Column("comment", "What it holds", "words"),
+    ]
+    _print_rows(rows, form, show.rows_table(rows, columns), ["relation", "kind", "comment"])
+
+
+@mirror_app.command(
+    "sync", epilog="Examples:  [bold]abr mirror sync[/]   [bold]abr mirror sync --follow[/] (what the monitor starts)"
+)
+def mirror_sync_command(
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on until stdin ends, with every line on it and every 10 seconds.")
+    ] = False,
+    database_url: DatabaseOption = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Bring the mirror up to the newest published run. A monitor with ABR_MIRROR_URL does so by itself."""
+    settings = _settings(database_url)
+    if follow:
+        mirroring.follow(settings, _talk)
+        return
+    row = asdict(mirroring.sync(settings))
+    text = f"{row['run_count']:,} runs, {row['row_count']:,} rows; the mirror is at run {row['last_run_id']}"
+    if form is Format.TABLE:
+        _write(text)
+    else:
+        _print_rows([row], form, "", list(row))
+
+
+@mirror_app.command("status", epilog="Examples:  [bold]abr mirror status[/]   [bold]abr mirror status --format json[/]")
+def mirror_status_command(database_url: DatabaseOption = None, form: FormatOption = Format.TABLE) -> None:
+    """Show the last run here and there, the lag in runs and seconds, and the last error."""
+    rows, trouble = mirroring.status(_settings(database_url))
+    columns = [show.Column("what", "What", whole=True), show.Column("value", "Value", "words")]
+    _print_rows(rows, form, show.rows_table(rows, columns), ["what", "value"])
+    if trouble:
+        raise trouble
+
+
+@mirror_app.command("verify", epilog="Examples:  [bold]abr mirror verify[/]   [bold]abr mirror verify --format json[/]")
+def mirror_verify_command(database_url: DatabaseOption = None, form: FormatOption = Format.TABLE) -> int:
+    """Compare the mirror with the published copy, row for row; exit 1 names each row that differs."""
+    with _progress("comparing") as tell:
+        tell("comparing", None)
+        rows = mirroring.verify(_settings(database_url))
+    table = show.rows_table(
+        rows, show.VERIFY_COLUMNS, style=lambda _: "red", empty="every row of the mirror equals the published copy"
+    )
+    _print_rows(rows, form, table, ["what", "id", "detail"])
+    return 1 if rows else 0

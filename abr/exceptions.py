@@ -25,6 +25,10 @@ class UsageError(ABRError):
     exit_code = 2
 
 
+class MirrorError(ABRError):
+    """The PostgreSQL mirror cannot be reached, or refuses what it was asked. Exit code 1."""
+
+
 class DataIntegrityError(ABRError):
     """A source failed, or ABR's own figures do not add up: nothing was written. Exit code 3, shown as a HALT."""
 

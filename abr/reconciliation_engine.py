@@ -349,15 +349,7 @@ def fill_work_tables(
     """
     run = connection.exec_driver_sql
     if not is_planned_once:
-        order = _filled_tables(connection)
-        # Removed rows of a temporary table stay in memory and are passed over by every scan: make the tables anew.
-        connection.info.pop("abr_fills_left", None)
-        for place, name in enumerate(order):
-            run(f"create or replace temp table {name} as from work.{name}")
-            if progress:
-                progress(place + 1, len(order))
-            if name == until:
-                break
+        _fill_anew(connection, until=until, progress=progress)
         return
     fills_left, order = connection.info.get("abr_fills_left", (0, []))
     if not fills_left:
@@ -376,6 +368,18 @@ def fill_work_tables(
         else:
             run(f"execute abr_fill_{name}")
     connection.info["abr_fills_left"] = (fills_left - 1, order)
+
+
+def _fill_anew(connection: Connection, *, until: str | None, progress: Callable[[int, int], object] | None) -> None:
+    order = _filled_tables(connection)
+    # Removed rows of a temporary table stay in memory and are passed over by every scan: make the tables anew.
+    connection.info.pop("abr_fills_left", None)
+    for place, name in enumerate(order):
+        connection.exec_driver_sql(f"create or replace temp table {name} as from work.{name}")
+        if progress:
+            progress(place + 1, len(order))
+        if name == until:
+            break
 
 
 def _is_home(connection: Connection, kind: str) -> str:

@@ -26,6 +26,8 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from abr.exceptions import UsageError
 
@@ -40,6 +42,7 @@ FLAGS = {
     "memory_limit": "--memory-limit",
     "inbox": "--inbox",
     "published_group": "--published-group",
+    "mirror_url": "--mirror-url",
 }
 REMEDIES = {
     "database_url": "give a file such as abr.duckdb, or duckdb:///abr.duckdb",
@@ -49,6 +52,7 @@ REMEDIES = {
     "memory_limit": "give a size such as 4GB",
     "inbox": "give the folder that files are dropped into",
     "published_group": "give the name of a group of this machine",
+    "mirror_url": "give postgresql+psycopg://user:password@host:5432/database",
 }
 
 _AMOUNT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
@@ -197,6 +201,28 @@ def _group(value: object) -> str | None:
     return value.strip()
 
 
+def _mirror_url(value: object) -> str | None:
+    """Return the URL as given. What is wrong with it is said without showing it: it may hold a password."""
+    if value is None:
+        return None
+    try:
+        url = make_url(str(value))
+    except (ArgumentError, ValueError):
+        raise ValueError("is not a URL") from None
+    if url.drivername not in {"postgresql", "postgresql+psycopg"}:
+        raise ValueError("is not a PostgreSQL URL")
+    if not url.database:
+        raise ValueError("names no database")
+    return str(value)
+
+
+def masked_url(url: str) -> str:
+    """Return the URL without the password in it."""
+    parsed = make_url(url)
+    hidden = {name: "***" for name in parsed.query if "password" in name}
+    return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
+
+
 class Settings(BaseSettings):
     """Every setting, checked. Made by load_settings, which also remembers where each value came from."""
 
@@ -211,6 +237,7 @@ class Settings(BaseSettings):
     memory_limit: Annotated[str | None, BeforeValidator(_memory_limit)] = None
     inbox: Annotated[Path | None, BeforeValidator(_inbox)] = None
     published_group: Annotated[str | None, BeforeValidator(_group)] = None
+    mirror_url: Annotated[str | None, BeforeValidator(_mirror_url)] = Field(default=None, repr=False)
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -240,7 +267,8 @@ def load_settings(flags: Mapping[str, Any] | None = None) -> Settings:
         if first["type"] == "extra_forbidden":
             raise UsageError(f"{name} in {origin} is not a setting", _did_you_mean(name)) from None
         problem = str(first.get("ctx", {}).get("error", first["msg"]))
-        raise UsageError(f"{name} {str(first['input'])!r} ({origin}) {problem}", REMEDIES[name]) from None
+        shown = "" if name == "mirror_url" else f" {str(first['input'])!r}"
+        raise UsageError(f"{name}{shown} ({origin}) {problem}", REMEDIES[name]) from None
     settings._origins.update({name: _origin(name, given, toml) for name in Settings.model_fields})  # noqa: SLF001  ours
     return settings
 
@@ -267,6 +295,7 @@ def settings_rows(settings: Settings) -> list[dict[str, str | None]]:
         "memory_limit": settings.memory_limit,
         "inbox": None if (inbox := inbox_path(settings)) is None else str(inbox),
         "published_group": settings.published_group,
+        "mirror_url": None if settings.mirror_url is None else masked_url(settings.mirror_url),
     }
     came_from = origins(settings)
     return [{"setting": name, "value": value, "origin": came_from[name]} for name, value in values.items()]

@@ -2,7 +2,7 @@
 
 Blocks are told by their language: `console` is commands and what they print, `sh` commands alone, `sql` a query on the
 books of the walk (a `text` block after it is its answer), `python` a script. A comment before a block may say more:
-`run by .ci/run` (not here), `file: PATH` (write it there), `in: FOLDER` (run it there).
+`run by .ci/run` (not here), `shown: WHY` (not here either), `file: PATH` (write it there), `in: FOLDER` (run it there).
 
 python -m tests.test_readme writes what the program prints today, and the picture, into the README.
 """
@@ -33,6 +33,7 @@ README = ROOT / "README.md"
 PICTURE = Path("tests/pictures/monitor.svg")
 WIDTH = 106
 SET_UP = "run by .ci/run"
+SHOWN = "shown: "
 BLOCK = re.compile(r"(?ms)(?:^<!-- (?P<note>[^\n]*) -->\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$")
 
 
@@ -138,7 +139,7 @@ def today(readme: str, folder: Path) -> Iterator[tuple[Block, str]]:
             path = folder / block.note.removeprefix("file: ")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, "utf-8")
-        elif block.note != SET_UP:
+        elif block.note != SET_UP and not block.note.startswith(SHOWN):
             here = folder / block.note.removeprefix("in: ") if block.note.startswith("in: ") else folder
             if block.language == "console":
                 yield block, console(block.text, here)

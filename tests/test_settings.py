@@ -74,6 +74,7 @@ def test_flag_beats_environment_beats_file_beats_default(monkeypatch):
         "memory_limit": "abr.toml",
         "inbox": "default",
         "published_group": "default",
+        "mirror_url": "default",
     }
     assert {row["setting"]: row["origin"] for row in settings_rows(settings)} == origins(settings)
 
