@@ -251,8 +251,10 @@ def _publisher(connection: Connection, settings: Settings) -> Iterator[publishin
         yield publisher
 
 
-def _publish(publisher: publishing.Publisher | None, *, is_forced: bool = False) -> None:
-    """Let readers see the newest; where that cannot be done, say so once and not in every cycle."""
+def _publish(
+    publisher: publishing.Publisher | None, *, mirror: mirroring.Mirror | None = None, is_forced: bool = False
+) -> None:
+    """Let readers and the mirror see the newest; where that cannot be done, say so once and not in every cycle."""
     if publisher is None:
         return
     try:
@@ -262,6 +264,8 @@ def _publish(publisher: publishing.Publisher | None, *, is_forced: bool = False)
         if publisher.trouble != error.message:
             publisher.trouble = error.message
             _talk(f"abr: {error.message}; {error.remedy}")
+    if mirror:
+        mirror.wake()
 
 
 @contextmanager
@@ -804,8 +808,7 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
                 clock=clock,
                 progress=tell,
             )
-        _publish(publisher)
-        mirror.wake()
+        _publish(publisher, mirror=mirror)
         _send(desk, answers)
         before, shown = shown, _snapshot(connection, asdict(run), decimals, source, shown)
         if live:

@@ -916,21 +916,24 @@ select
 from audit.run
 """,
     "work.scope_contract": """\
--- One row per contract a run looks at (contract_id; empty for rows that name none), with its home_hash. The cycle writes it.
+-- One row per contract a run looks at (contract_id; empty for rows that name none), with its home_hash.
+-- The cycle writes it.
 select
     null::varchar as contract_id,
     null::integer as home_hash
 where false
 """,
     "work.scope_invoice": """\
--- One row per invoice a run looks at (invoice_id; empty for rows that name none), with its home_hash. The cycle writes it.
+-- One row per invoice a run looks at (invoice_id; empty for rows that name none), with its home_hash.
+-- The cycle writes it.
 select
     null::varchar as invoice_id,
     null::integer as home_hash
 where false
 """,
     "work.scope_project": """\
--- One row per project a run looks at (project_id; empty for rows that name none), with its home_hash. The cycle writes it.
+-- One row per project a run looks at (project_id; empty for rows that name none), with its home_hash.
+-- The cycle writes it.
 select
     null::varchar as project_id,
     null::integer as home_hash
@@ -3958,7 +3961,8 @@ select
     end as side,
     amounts.rule_name as class,
     amounts.about,
-    coalesce(log_row.time_log_id, case when amounts.about like 'log:%' then substr(amounts.about, 5) end) as time_log_id,
+    coalesce(log_row.time_log_id, case when amounts.about like 'log:%' then substr(amounts.about, 5) end)
+        as time_log_id,
     log_row.project_id,
     log_row.person,
     log_row.role,
