@@ -1,7 +1,7 @@
 """Everyone at once: a monitor that runs, and beside it people who load, decide and read, each a process of its own.
 
-ABR_TEST_CYCLES says for how many cycles; .ci/run sets 60. Only then are twenty files handed over, and cycles timed:
-of a few, on a machine that runs other tests, nothing can be said.
+ABR_TEST_CYCLES says for how many cycles. From 60 on twenty files are handed over, and cycles are timed: of a few, on a
+machine that runs other tests, nothing can be said. So: ABR_TEST_CYCLES=60 pytest -n 0 tests/test_beside_a_monitor.py
 """
 
 import json
@@ -27,8 +27,8 @@ FILES = 20 if IS_FULL else 6
 COPY = "abr.duckdb.published/current/abr_audit.duckdb"
 
 # Opens the copy, holds it for a while, closes it; says what it saw, in JSON: when, of which run, how much.
-# One thread, because DuckDB 1.5 crashes about once in a thousand times when it opens and closes a file with more, also
-# one that nobody writes.
+# One thread: DuckDB 1.5.6 was seen to crash (segmentation fault in connect) in a loop that opens and closes a file with
+# more threads, also a file that nobody writes.
 READER = f"""
 import json, random, sys, time
 from datetime import datetime, timezone
