@@ -48,12 +48,13 @@ def add_run(connection, run_id: int, findings: str) -> None:
         )
 
 
-def costs_ms(folder, size: int) -> list[float]:
+def costs_ms(folder, size: int) -> tuple[list[float], list[float]]:
+    """Return what each publish took, by the clock and of the processor: a busy machine stretches only the first."""
     with database.connect(f"duckdb:///{folder}/abr.duckdb") as connection:
         add_run(connection, 1, f"select n from range({size}) as r(n)")
         connection.connection.driver_connection.execute("checkpoint")
         connection.rollback()
-        taken = []
+        taken, worked = [], []
         with publishing.publisher(connection, folder / "abr.duckdb", tell=print) as publisher:
             started = time.perf_counter()
             publishing.publish(publisher, now=NOW)
@@ -63,13 +64,14 @@ def costs_ms(folder, size: int) -> list[float]:
                 add_run(
                     connection, number + 2, f"select (i * {step} + {number} % {step}) from range({CHANGED}) as r(i)"
                 )
-                started = time.perf_counter()
+                started, processor = time.perf_counter(), time.process_time()
                 publishing.publish(publisher, now=NOW)
                 taken.append((time.perf_counter() - started) * 1000)
+                worked.append((time.process_time() - processor) * 1000)
                 assert publisher.published_run_id == number + 2
             size_mb = publishing.file_of(folder / "abr.duckdb").stat().st_size / 1e6
             print(f", {size_mb:,.0f} MB; then ms: {' '.join(f'{each:.0f}' for each in taken)}")
-    return taken[WARM_UP:]
+    return taken[WARM_UP:], worked[WARM_UP:]
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +80,11 @@ def measured(tmp_path_factory):
 
 
 def test_publishing_costs_what_changed_and_not_what_there_is(measured):
-    p50 = {size: statistics.median(taken) for size, taken in measured.items()}
-    for size, taken in measured.items():
-        print(f"{size:>12,} audit rows: p50 {p50[size]:5.1f} ms, max {max(taken):5.1f} ms")
-    assert max(p50.values()) <= FLAT * min(p50.values())
-    assert p50[max(SIZES)] <= P50_MS_MAX
+    for size, (taken, worked) in measured.items():
+        print(
+            f"{size:>12,} audit rows: p50 {statistics.median(taken):5.1f} ms, max {max(taken):5.1f} ms; "
+            f"processor p50 {statistics.median(worked):5.1f} ms"
+        )
+    worked_p50 = [statistics.median(worked) for _, worked in measured.values()]
+    assert max(worked_p50) <= FLAT * min(worked_p50)
+    assert statistics.median(measured[max(SIZES)][0]) <= P50_MS_MAX
