@@ -78,7 +78,10 @@ bi_app = typer.Typer(
 )
 app.add_typer(bi_app, name="bi")
 mirror_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode="rich", help="Keep a copy in PostgreSQL for many users."
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Keep a copy in PostgreSQL for many users.",
+    epilog="Example:  [bold]abr mirror status[/]",
 )
 app.add_typer(mirror_app, name="mirror")
 

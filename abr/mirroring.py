@@ -37,7 +37,7 @@ import pyarrow as pa
 import pyarrow.csv
 from sqlalchemy.engine import make_url
 
-from abr import database
+from abr import database, publishing
 from abr import settings as settings_module
 from abr.exceptions import ABRError, MirrorError, SchemaMismatch, UsageError
 from abr.settings import Settings
@@ -185,7 +185,7 @@ def copy_of(settings: Settings) -> Path:
     path = settings_module.database_path(settings)
     if path is None:
         raise UsageError("a database in memory has no published copy to mirror", "name a file with --database")
-    return path.with_name(path.name + ".published") / "current" / "abr_audit.duckdb"
+    return publishing.file_of(path)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -18,41 +19,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from abr import database, mirroring, settings
+from abr import database, mirroring, publishing, settings
 from tests import command_line
 from tests.command_line import abr, clean_environment
 
 PASSWORD = "s3cr3t-Pa55"
-# Publishes the database in this process, where the program does not do so itself yet.
-PUBLISHING = """
-import importlib.util, pathlib
-from abr import cli, mirroring
-if importlib.util.find_spec("abr.publishing") is None:
-    held = []
-    watch, wake = cli._watch, mirroring.Mirror.wake
-    def watched(connection, *given, **options):
-        held.append(connection)
-        return watch(connection, *given, **options)
-    def woken(mirror):
-        other = held[0].engine.connect()
-        cursor = other.connection.driver_connection
-        other.rollback()
-        name = cursor.execute("select current_database()").fetchone()[0]
-        path = pathlib.Path(
-            cursor.execute("select path from duckdb_databases() where database_name = ?", [name]).fetchone()[0])
-        folder = path.with_name(path.name + ".published")
-        target = folder / f"generation-{len(list(folder.glob('generation-*')))}" / "abr_audit.duckdb"
-        target.parent.mkdir(parents=True)
-        cursor.execute(f"attach '{target}' as copied")
-        cursor.execute(f'copy from database "{name}" to copied')
-        cursor.execute("detach copied")
-        other.close()
-        link = folder / "next"
-        link.symlink_to(target.parent.name)
-        link.replace(folder / "current")
-        wake(mirror)
-    cli._watch, mirroring.Mirror.wake = watched, woken
-"""
 
 
 # ---- a server -------------------------------------------------------------------------------------------------------
@@ -168,15 +139,13 @@ def mirror(server, desk, monkeypatch) -> str:
 
 
 def publish(path: Path) -> Path:
-    """Publish a database that nobody holds, as the monitor does; return the copy."""
-    folder = path.with_name(path.name + ".published")
-    target = folder / f"generation-{len(list(folder.glob('generation-*')))}" / "abr_audit.duckdb"
-    target.parent.mkdir(parents=True)
-    shutil.copyfile(path, target)  # nobody holds it, so everything is in the file
-    link = folder / "next"
-    link.symlink_to(target.parent.name)
-    link.replace(folder / "current")
-    return target
+    """Publish a database that nobody holds; return the copy."""
+    with (
+        database.connect(f"duckdb:///{path}") as connection,
+        publishing.publisher(connection, path, tell=print) as publisher,
+    ):
+        publishing.publish(publisher, now=datetime.now(UTC).replace(tzinfo=None))
+    return publishing.file_of(path)
 
 
 def load_books(desk: Path) -> Path:
@@ -618,9 +587,7 @@ def _has_grants(server: Server) -> bool:
 def watching(url: str, *arguments: object) -> subprocess.Popen[str]:
     """Start a monitor of the demo that keeps the mirror, a cycle a second."""
     env = command_line.environment(ABR_MIRROR_URL=url)
-    return command_line.started(
-        "monitor", "--source", "simulator", "--interval", 1, *arguments, hook=PUBLISHING, env=env
-    )
+    return command_line.started("monitor", "--source", "simulator", "--interval", 1, *arguments, env=env)
 
 
 def worker_of(process: subprocess.Popen[str]) -> int:
