@@ -55,7 +55,7 @@ LOAD: Final = table(
     column("is_complete", Boolean(), "the load declared its data sets whole", required=True),
     column("covers_from", Date(), "first day the load was complete for"),
     column("covers_to", Date()),
-    column("parameters", String(), "JSON: what the simulator was told"),
+    column("parameters", String(), "JSON: what the simulator was told, or the request a load was handed over by"),
     column("counts", String(), "JSON: rows read, new, superseded, unchanged, withdrawn by data set", required=True),
 )
 

@@ -472,7 +472,7 @@ COMMENTS = (
     """COMMENT ON COLUMN source.load.source IS 'name of the source, never a path'""",
     """COMMENT ON COLUMN source.load.is_complete IS 'the load declared its data sets whole'""",
     """COMMENT ON COLUMN source.load.covers_from IS 'first day the load was complete for'""",
-    """COMMENT ON COLUMN source.load.parameters IS 'JSON: what the simulator was told'""",
+    """COMMENT ON COLUMN source.load.parameters IS 'JSON: what the simulator was told, or the request a load was handed over by'""",
     """COMMENT ON COLUMN source.load.counts IS 'JSON: rows read, new, superseded, unchanged, withdrawn by data set'""",
     """COMMENT ON COLUMN source.projects.started_load_id IS 'the load that brought this version'""",
     """COMMENT ON COLUMN source.projects.ended_load_id IS 'the load that ended it; NULL = live'""",
