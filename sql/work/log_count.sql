@@ -1,5 +1,6 @@
 -- One row per project id in scope that has live time logs (project_id, empty for none): where its logs ended up.
--- logs_received counts the source table itself, not what the views made of it.
+-- logs_received counts the source table itself, not what the views made of it, and by the id alone: a row that its
+-- home_hash hides from the views breaks the total.
 with
 
 received as (
@@ -11,7 +12,6 @@ received as (
     from source.time_logs
     where
         ended_load_id is null
-        and home_hash in (select home_hash from temp.scope_project)
         and coalesce(project_id, '') in (select project_id from temp.scope_project)
     group by coalesce(project_id, '')
 
