@@ -217,6 +217,8 @@ CHILD = """
 def start(tmp_path):
     """Start a child that runs CHILD and the given lines, and end it afterwards whatever happens."""
     children = []
+    # A child inherits what is ignored; tests that are themselves run under nohup ignore SIGHUP.
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
     def started(body, prefix=(), **options):
         script = tmp_path / "child.py"
@@ -229,6 +231,7 @@ def start(tmp_path):
         return child
 
     yield started
+    signal.signal(signal.SIGHUP, inherited)
     for child in children:
         child.kill()
         child.communicate()
