@@ -26,9 +26,10 @@ _INPUTS = ("cycle", "threshold", "scope_contract", "scope_project", "scope_invoi
 _LOG_COUNTS = ("logs_received", "logs_eligible", "logs_quarantined", "logs_excluded", "logs_out_of_term")
 SECONDS_PER_HOUR = Decimal(3600)
 _FINDING_COUNTS = ("findings_opened", "findings_changed", "findings_closed")
-# The work tables that read a large table of source, each with the scope it is filtered to.
-_LARGE_READS = {"log_row": "project", "line_row": "invoice"}
-# How many bits say which homes are in scope (a power of 2), and how many homes make more bits than help.
+# The work tables that read a large table; planned for every run, as what they may pass over differs.
+_LARGE_READS = ("log_row", "line_row", "log_count", "finding_change")
+# How many bits say which homes are in scope (a power of 2: the views take home_hash & 16383), and how many homes make
+# more bits than help.
 _HOME_BITS = 16_384
 _HOMES_MAX = 4_000
 # After so many runs the work tables are made anew, so that the rows removed from them do not pile up in memory.
@@ -348,6 +349,7 @@ def fill_work_tables(
     many of how many are filled.
     """
     run = connection.exec_driver_sql
+    _set_homes(connection)
     if not is_planned_once:
         _fill_anew(connection, until=until, progress=progress)
         return
@@ -364,7 +366,7 @@ def fill_work_tables(
     for name in order:
         run(f"execute abr_clear_{name}")
         if name in _LARGE_READS:
-            run(f"insert into temp.{name} from work.{name} where {_is_home(connection, _LARGE_READS[name])}")
+            run(f"insert into temp.{name} from work.{name}")
         else:
             run(f"execute abr_fill_{name}")
     connection.info["abr_fills_left"] = (fills_left - 1, order)
@@ -382,17 +384,20 @@ def _fill_anew(connection: Connection, *, until: str | None, progress: Callable[
             break
 
 
-def _is_home(connection: Connection, kind: str) -> str:
-    """Return a condition that spares DuckDB reading most rows out of scope; those it lets through, the view judges.
+def _set_homes(connection: Connection) -> None:
+    """Say which homes are in scope, as bits, in the variables that the views over large tables look at.
 
     An `in (select ...)` drops rows only after all their columns were read. An expression over the one column home_hash
-    does so before, and where rows lie sorted by it that leaves next to nothing to read.
+    does so before, and where rows lie sorted by it that leaves next to nothing to read. Rows of other homes that share
+    a bit are let through; the ids decide.
     """
-    homes = connection.exec_driver_sql(f"select distinct home_hash from temp.scope_{kind}").scalars().all()
-    if len(homes) > _HOMES_MAX:
-        return "true"
-    bits = sum(1 << place for place in {_HOME_BITS - 1 - home % _HOME_BITS for home in homes})
-    return f"get_bit('{bits:0{_HOME_BITS}b}'::bit, home_hash & {_HOME_BITS - 1}) = 1"
+    for kind in ("contract", "project", "invoice"):
+        homes = connection.exec_driver_sql(f"select distinct home_hash from temp.scope_{kind}").scalars().all()
+        if len(homes) > _HOMES_MAX:
+            connection.exec_driver_sql(f"reset variable {kind}_homes")
+            continue
+        bits = sum(1 << place for place in {_HOME_BITS - 1 - home % _HOME_BITS for home in homes})
+        connection.exec_driver_sql(f"set variable {kind}_homes = '{bits:0{_HOME_BITS}b}'::bit")
 
 
 def _prepare_fills(connection: Connection) -> None:

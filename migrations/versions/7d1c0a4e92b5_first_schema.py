@@ -1128,7 +1128,7 @@ where
 """,
     "staging.invoice_lines": """\
 -- One row per live version of a line of an invoice in scope (row_id), cells read.
--- The number lets DuckDB skip the rows of all others; the id decides.
+-- The bits the cycle sets let DuckDB pass over the rows of all others before it reads their cells; the id decides.
 select
     row_id,
     source,
@@ -1150,7 +1150,7 @@ select
 from source.invoice_lines
 where
     ended_load_id is null
-    and home_hash in (select home_hash from temp.scope_invoice)
+    and coalesce(get_bit(getvariable('invoice_homes')::bit, home_hash & 16383) = 1, true)
     and coalesce(invoice_id, '') in (select invoice_id from temp.scope_invoice)
 """,
     "staging.invoices": """\
@@ -1172,7 +1172,7 @@ where
 """,
     "staging.time_logs": """\
 -- One row per live version of a time log on a project in scope (row_id), cells read.
--- The number lets DuckDB skip the rows of all others; the id decides.
+-- The bits the cycle sets let DuckDB pass over the rows of all others before it reads their cells; the id decides.
 select
     row_id,
     source,
@@ -1192,7 +1192,7 @@ select
 from source.time_logs
 where
     ended_load_id is null
-    and home_hash in (select home_hash from temp.scope_project)
+    and coalesce(get_bit(getvariable('project_homes')::bit, home_hash & 16383) = 1, true)
     and coalesce(project_id, '') in (select project_id from temp.scope_project)
 """,
     "work.contract_row": """\
@@ -2476,8 +2476,7 @@ where log.status = 'eligible'
 """,
     "work.log_count": """\
 -- One row per project id in scope that has live time logs (project_id, empty for none): where its logs ended up.
--- logs_received counts the source table itself, not what the views made of it, and by the id alone: a row that its
--- home_hash hides from the views breaks the total.
+-- logs_received counts the source table itself, not what the views made of it.
 with
 
 received as (
@@ -2489,6 +2488,7 @@ received as (
     from source.time_logs
     where
         ended_load_id is null
+        and coalesce(get_bit(getvariable('project_homes')::bit, home_hash & 16383) = 1, true)
         and coalesce(project_id, '') in (select project_id from temp.scope_project)
     group by coalesce(project_id, '')
 
@@ -4019,7 +4019,7 @@ open_in_scope as (
         opened_run_id
     from audit.finding_open
     where
-        home_hash in (select home_hash from temp.scope_contract)
+        coalesce(get_bit(getvariable('contract_homes')::bit, home_hash & 16383) = 1, true)
         and contract_id in (select contract_id from temp.scope_contract)
 
 ),

@@ -1,5 +1,5 @@
 -- One row per live version of a time log on a project in scope (row_id), cells read.
--- The number lets DuckDB skip the rows of all others; the id decides.
+-- The bits the cycle sets let DuckDB pass over the rows of all others before it reads their cells; the id decides.
 select
     row_id,
     source,
@@ -19,5 +19,5 @@ select
 from source.time_logs
 where
     ended_load_id is null
-    and home_hash in (select home_hash from temp.scope_project)
+    and coalesce(get_bit(getvariable('project_homes')::bit, home_hash & 16383) = 1, true)
     and coalesce(project_id, '') in (select project_id from temp.scope_project)

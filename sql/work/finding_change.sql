@@ -28,7 +28,7 @@ open_in_scope as (
         opened_run_id
     from audit.finding_open
     where
-        home_hash in (select home_hash from temp.scope_contract)
+        coalesce(get_bit(getvariable('contract_homes')::bit, home_hash & 16383) = 1, true)
         and contract_id in (select contract_id from temp.scope_contract)
 
 ),

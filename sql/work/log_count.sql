@@ -1,6 +1,5 @@
 -- One row per project id in scope that has live time logs (project_id, empty for none): where its logs ended up.
--- logs_received counts the source table itself, not what the views made of it, and by the id alone: a row that its
--- home_hash hides from the views breaks the total.
+-- logs_received counts the source table itself, not what the views made of it.
 with
 
 received as (
@@ -12,6 +11,7 @@ received as (
     from source.time_logs
     where
         ended_load_id is null
+        and coalesce(get_bit(getvariable('project_homes')::bit, home_hash & 16383) = 1, true)
         and coalesce(project_id, '') in (select project_id from temp.scope_project)
     group by coalesce(project_id, '')
 
