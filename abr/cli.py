@@ -542,8 +542,10 @@ def _run(
     is_strict: bool = False,
     clock: Callable[[], datetime] = reconciliation_engine.utc_now,
     progress: Callable[[str, float | None], None] | None = None,
+    is_batch: bool = False,
 ) -> reconciliation_engine.Run:
-    return reconciliation_engine.run_once(
+    run = reconciliation_engine.run_once if is_batch else reconciliation_engine.run_all
+    return run(
         connection,
         as_of,
         thresholds=settings.threshold_amount,
@@ -810,6 +812,7 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
                 is_strict=is_strict,
                 clock=clock,
                 progress=tell,
+                is_batch=True,
             )
         _publish(publisher, mirror=mirror)
         _send(desk, answers)
@@ -828,7 +831,11 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
             tick,
             interrupt=lambda: [interrupt() for interrupt in interrupts],
             idle=draw if is_live else None,
-            woken=lambda: is_waiting() or (desk is not None and handover.has_requests(desk)),
+            woken=lambda: (
+                is_waiting()
+                or (desk is not None and handover.has_requests(desk))
+                or reconciliation_engine.is_pending(connection)
+            ),
             cycles=cycles,
         )
     finally:

@@ -7,7 +7,7 @@ views in order, checks the control totals, and writes what differs from the open
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -34,6 +34,14 @@ _HOME_BITS = 16_384
 _HOMES_MAX = 4_000
 # After so many runs the work tables are made anew, so that the rows removed from them do not pile up in memory.
 _FILLS_MAX = 500
+# The kind of id that the home of a row in quarantine is.
+_KIND_OF_HOME = (
+    "case when entity = 'time_logs' then 'project' when entity in ('invoices', 'invoice_lines') then 'invoice' "
+    "else 'contract' end"
+)
+# More than so many touched ids are worked off in batches of about so many time logs, each a run of its own.
+_BATCH_IDS_MIN = 1_000
+_BATCH_LOGS = 1_000_000
 _RUN_COLUMNS = (
     "run_id",
     "as_of",
@@ -118,6 +126,49 @@ def run_once(
         raise
 
 
+def run_all(
+    connection: Connection,
+    as_of: date,
+    *,
+    thresholds: Thresholds,
+    settings: Mapping[str, str],
+    is_strict: bool = False,
+    clock: Callable[[], datetime] = utc_now,
+    progress: Callable[[int, int], object] | None = None,
+) -> Run:
+    """Run until nothing touched is left and return the last run; see `run_once`.
+
+    What is left after an interruption is taken up by the next run, whoever starts it.
+    """
+    steps = 0
+
+    def told(done: int, left: int) -> None:
+        nonlocal steps
+        steps = max(steps, left)
+        if progress:
+            progress(steps - left + done, steps)
+
+    while True:
+        run = run_once(
+            connection,
+            as_of,
+            thresholds=thresholds,
+            settings=settings,
+            is_strict=is_strict,
+            clock=clock,
+            progress=told,
+        )
+        if not is_pending(connection):
+            return run
+
+
+def is_pending(connection: Connection) -> bool:
+    """Return whether something was touched that no run has looked at yet."""
+    left = connection.exec_driver_sql("select 1 from source.change limit 1").first()
+    connection.rollback()
+    return left is not None
+
+
 def record_halt(
     connection: Connection,
     as_of: date,
@@ -184,18 +235,22 @@ def _reconcile(
     )
     is_same = before is not None and before.rules_digest == rules_digest and before.settings == settings_json
     set_inputs(connection, as_of, thresholds)
-    is_incremental = is_same and last is not None
-    if is_incremental and last is not None:
-        scope_to_changes(connection, is_new_day=as_of != last.as_of)
-    else:
-        scope_to_everything(connection)
+    if not is_same:
+        touch_everything(connection)
+    elif last is not None and as_of != last.as_of:
+        connection.exec_driver_sql("insert into source.change select null, kind, id from reconcile.due")
+    batches_left = scope_to_changes(connection)
     run_id = connection.exec_driver_sql("select coalesce(max(run_id), 0) + 1 from audit.run").scalar_one()
     counts = dict.fromkeys(_FINDING_COUNTS, 0)
     if is_scoped(connection):
-        fill_work_tables(connection, is_planned_once=is_incremental, progress=progress)
+        fill_work_tables(
+            connection,
+            is_planned_once=is_same and batches_left == 1,
+            progress=progress and (lambda done, steps: progress(done, steps * batches_left)),
+        )
         require_control_totals(connection)
         counts = _write_changes(connection, run_id)
-    connection.exec_driver_sql("delete from source.change")
+    _clear_changes(connection, batches_left)
     if is_strict:
         _require_compliance(connection)
     totals = connection.exec_driver_sql(
@@ -242,37 +297,67 @@ def _require_feed(connection: Connection) -> None:
             )
 
 
-def scope_to_everything(connection: Connection) -> None:
-    """Let the run look at every contract, project and invoice that is known or has anything open."""
-    _clear_scope(connection)
-    for kind, tables in {
-        "contract": ("contracts", "projects", "rates", "invoices"),
-        "project": ("projects", "time_logs"),
-        "invoice": ("invoices", "invoice_lines"),
-    }.items():
-        selects = [
-            f"select coalesce({kind}_id, '') from source.{table} where ended_load_id is null" for table in tables
-        ]
-        if kind == "contract":
-            selects += [f"select contract_id from audit.{name}_open" for name in ("finding", "position")]
-        if kind == "project":
-            selects.append("select project_id from audit.log_count_open")
-        entities = {
-            "contract": "'contracts', 'projects', 'rates'",
-            "project": "'time_logs'",
-            "invoice": "'invoices', 'invoice_lines'",
-        }
-        selects.append(f"select home from audit.quarantine_open where entity in ({entities[kind]})")
-        _add_to_scope(connection, kind, " union ".join(selects))
+def touch_everything(connection: Connection) -> None:
+    """Let the next runs look at every contract, project and invoice that is known or has anything open."""
+    selects = [
+        f"select '{kind}' as kind, coalesce({kind}_id, '') as id from source.{table} where ended_load_id is null"
+        for kind, tables in {
+            "contract": ("contracts", "projects", "rates", "invoices"),
+            "project": ("projects", "time_logs"),
+            "invoice": ("invoices", "invoice_lines"),
+        }.items()
+        for table in tables
+    ]
+    selects += [f"select 'contract', contract_id from audit.{name}_open" for name in ("finding", "position")]
+    selects.append("select 'project', project_id from audit.log_count_open")
+    selects.append(f"select {_KIND_OF_HOME}, home from audit.quarantine_open")
+    connection.exec_driver_sql(
+        f"insert into source.change (load_id, kind, id) select null, kind, id from ({' union '.join(selects)})",
+    )
 
 
-def scope_to_changes(connection: Connection, *, is_new_day: bool) -> None:
-    """Let the run look at what was touched since the last one, and at everything connected with it by a project."""
+def scope_to_changes(connection: Connection) -> int:
+    """Let the run look at what was touched since the last one, and at everything connected with it by a project.
+
+    Where too much was touched for one run, it looks at a batch. Returns how many batches are left, this one included.
+    """
     _clear_scope(connection)
-    touched = "select kind, id from source.change"
-    if is_new_day:
-        touched += " union all select kind, id from reconcile.due"
-    _close_scope(connection, touched)
+    touched = "select distinct kind, id from source.change"
+    if connection.exec_driver_sql(f"select count(*) from ({touched})").scalar_one() <= _BATCH_IDS_MIN:
+        _close_scope(connection, touched)
+        return 1
+    # What an id weighs is read from the numbers that its rows carry; two projects that share one count twice.
+    connection.exec_driver_sql(
+        f"""
+        create or replace temp table batch as
+        with
+        log_home as materialized (
+            select home_hash, count(*) as log_count from source.time_logs where ended_load_id is null group by all
+        ),
+        project as (
+            select project_id, contract_id, coalesce(log_count, 0) as log_count from source.projects
+            left join log_home on log_home.home_hash = {loading.home_hash("project_id")} where ended_load_id is null
+        ),
+        weighed as (
+            select kind, id, 1 + coalesce(sum(log_count), 0) as weight
+            from ({touched}) left join project on kind = 'contract' and id = contract_id group by all
+        )
+        select kind, id, (sum(weight) over (order by kind, id) - weight) // {_BATCH_LOGS} as number from weighed
+        """,
+    )
+    _close_scope(connection, "select kind, id from temp.batch where number = 0")
+    batches_left: int = connection.exec_driver_sql("select max(number) + 1 from temp.batch").scalar_one()
+    return batches_left
+
+
+def _clear_changes(connection: Connection, batches_left: int) -> None:
+    if batches_left == 1:
+        connection.exec_driver_sql("delete from source.change")
+        return
+    for kind in ("contract", "project", "invoice"):
+        connection.exec_driver_sql(
+            f"delete from source.change where kind = '{kind}' and id in (select {kind}_id from temp.scope_{kind})",
+        )
 
 
 def _close_scope(connection: Connection, touched: str) -> None:
@@ -692,11 +777,31 @@ def _broken_histories(connection: Connection) -> list[Difference]:
 
 def _recomputed_differently(connection: Connection) -> list[Difference]:
     run = connection.exec_driver_sql
-    scope_to_changes(connection, is_new_day=False)
+    _clear_scope(connection)
+    _close_scope(connection, "select distinct kind, id from source.change")
     for kind in ("contract", "project", "invoice"):
         run(f"create or replace temp table pending_{kind} as from temp.scope_{kind}")
-    scope_to_everything(connection)
-    fill_work_tables(connection)
+    # All of this is rolled back by the caller, the marks that say what is left to look at as well.
+    touch_everything(connection)
+    found: dict[Difference, None] = {}
+    for _ in _batches(connection):
+        fill_work_tables(connection)
+        found |= dict.fromkeys(_differences(connection))
+    return list(found)
+
+
+def _batches(connection: Connection) -> Iterator[None]:
+    """Scope to one batch of what is touched after the other, and take each off the list once the caller is done."""
+    batches_left = 2
+    while batches_left > 1:
+        batches_left = scope_to_changes(connection)
+        yield
+        _clear_changes(connection, batches_left)
+
+
+def _differences(connection: Connection) -> list[Difference]:
+    """Return what the work tables have that is not stored, and the other way round, for all that is not pending."""
+    run = connection.exec_driver_sql
     settled = "not in (select contract_id from temp.pending_contract)"
     found = [
         Difference("control total", f"{row.what} {row.id}", row.detail)
@@ -722,6 +827,7 @@ def _recomputed_differently(connection: Connection) -> list[Difference]:
         from temp.log_count full join audit.log_count_open using (project_id)
         where coalesce(log_count.project_id, log_count_open.project_id)
             not in (select project_id from temp.pending_project)
+        and coalesce(log_count.project_id, log_count_open.project_id) in (select project_id from temp.scope_project)
         and (log_count.logs_received, log_count.logs_eligible, log_count.logs_quarantined, log_count.logs_excluded,
             log_count.logs_out_of_term) is distinct from (log_count_open.logs_received, log_count_open.logs_eligible,
             log_count_open.logs_quarantined, log_count_open.logs_excluded, log_count_open.logs_out_of_term)
@@ -748,15 +854,17 @@ def quarantined_by_load(connection: Connection, load_id: int, as_of: date, thres
     connection.rollback()
     try:
         set_inputs(connection, as_of, thresholds)
-        scope_to_changes(connection, is_new_day=False)
-        fill_work_tables(connection, until="row_reason")
-        return {
-            dataset: connection.exec_driver_sql(
-                f"select count(distinct row_id) from temp.row_reason where dataset = '{dataset}' "
-                f"and row_id in (select row_id from source.{dataset} where started_load_id = {load_id})",
-            ).scalar_one()
-            for dataset in loading.DATASETS
-        }
+        set_aside: dict[str, set[int]] = {dataset: set() for dataset in loading.DATASETS}
+        for _ in _batches(connection):
+            fill_work_tables(connection, until="row_reason")
+            for dataset, row_ids in set_aside.items():
+                row_ids |= set(
+                    connection.exec_driver_sql(
+                        f"select distinct row_id from temp.row_reason where dataset = '{dataset}' "
+                        f"and row_id in (select row_id from source.{dataset} where started_load_id = {load_id})",
+                    ).scalars()
+                )
+        return {dataset: len(row_ids) for dataset, row_ids in set_aside.items()}
     finally:
         connection.rollback()
 

@@ -533,7 +533,8 @@ def test_everything_in_a_random_firm_can_be_explained_and_redone(connection, sou
     findings = harness.rows(connection, "select * from report.finding order by finding_id")
     # Filled once for all of them; explain() fills the tables for each, which is the same but slow.
     reconciliation_engine.set_inputs(connection, harness.AS_OF, harness.DEFAULT)
-    reconciliation_engine.scope_to_everything(connection)
+    reconciliation_engine.touch_everything(connection)
+    reconciliation_engine.scope_to_changes(connection)
     reconciliation_engine.fill_work_tables(connection)
     for log_id in log_ids:
         explained = reconciliation_engine._explained(connection, log_id, None, None)
