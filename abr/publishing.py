@@ -11,6 +11,8 @@ What surprises:
   instance, and that must never be the one that holds the books. Nothing here opens the database's own file.
 - Removing a thousand ids from ten million rows costs a scan of them all. So the open state is a view: a table that
   was settled some runs ago, without what has newer versions, and those. It is settled again once they are many.
+- Merging the small row groups that appending leaves has DuckDB read and write the metadata of all row groups of a
+  table, however old. So most checkpoints merge nothing, and now and then one merges all that has come since.
 """
 
 from __future__ import annotations
@@ -53,6 +55,9 @@ _ROOTS = ("report", "work.currency")  # what is published, with all it reads
 _RULES = ("finding_rules", "quarantine_rules", "reference_rules", "coverage_rules")
 # An open state is settled anew when so many versions have come since, or so large a part of it.
 _SETTLED_MIN, _SETTLED_SHARE = 20_000, 100
+# Row groups are merged when the runs pass a multiple of this: a generation needs nothing more to know that it is time.
+_MERGED_RUNS = 32
+_MERGES_MAX = 100  # as DuckDB has it
 _IDLE_MIN = 2  # with the current one, three generations
 _PREFIX = "generation-"
 _LINK = ".current"
@@ -358,7 +363,7 @@ def _renewed(publisher: Publisher, path: Path, now: datetime) -> Path | None:
             if run_id is not None:
                 _begin(publisher.writer, copy)
                 _add(publisher, copy, run_id)
-                _finish(publisher, copy, now)
+                _finish(publisher, copy, now, since_run_id=run_id)
     except duckdb.Error as error:
         if isinstance(error, duckdb.InterruptException) or _is_disk(error):
             raise
@@ -396,23 +401,20 @@ def _add(publisher: Publisher, copy: duckdb.DuckDBPyConnection, run_id: int) -> 
             copy.execute(f"delete from audit.{table}")
             select = f"select {_published(cells)} from audit.{table}"
         _move(publisher.writer, copy, select, f"audit.{table}", cells)
-    for table in publisher.recipe.columns:
-        if _is_open_state(table):
-            _settle(publisher, copy, table)
+    for table, settled_run_id in copy.execute("select name, run_id from published.settled").fetchall():
+        _settle(publisher, copy, table, settled_run_id)
 
 
-def _settle(publisher: Publisher, copy: duckdb.DuckDBPyConnection, table: str) -> None:
+def _settle(publisher: Publisher, copy: duckdb.DuckDBPyConnection, table: str, settled_run_id: int) -> None:
     """Work the newest versions into the settled open state, where they have become many."""
     cells = publisher.recipe.columns[table]
     name, settled = table.removesuffix("_open"), f"published.{_settled(table)}"
     key, columns = HISTORIES[name], _names(cells)
-    settled_run_id, newest_run_id = copy.execute(
-        f"select run_id, (select max(run_id) from audit.run) from published.settled where name = '{table}'"
-    ).fetchall()[0]
     newer = f"audit.{name} where run_id > {settled_run_id}"
-    counts = copy.execute(f"select (select count(*) from {newer}), (select count(*) from {settled})").fetchall()[0]
-    if counts[0] < max(_SETTLED_MIN, counts[1] // _SETTLED_SHARE):
+    newer_count = _count(copy, newer)
+    if newer_count < _SETTLED_MIN or newer_count < _count(copy, settled) // _SETTLED_SHARE:
         return
+    newest_run_id = _last_run(copy) or 0
     copy.execute(f"delete from {settled} where {key} in (select {key} from {newer})")
     copy.execute(
         f"insert into {settled} select {columns} from (select * from {newer} qualify row_number() over "
@@ -425,13 +427,21 @@ def _settle(publisher: Publisher, copy: duckdb.DuckDBPyConnection, table: str) -
     copy.execute(f"update published.settled set run_id = {newest_run_id} where name = '{table}'")
 
 
+def _count(copy: duckdb.DuckDBPyConnection, rows: str) -> int:
+    count: int = copy.execute(f"select count(*) from {rows}").fetchall()[0][0]
+    return count
+
+
 def _begin(writer: duckdb.DuckDBPyConnection, copy: duckdb.DuckDBPyConnection) -> None:
     writer.execute("begin")
     copy.execute("begin")
 
 
-def _finish(publisher: Publisher, copy: duckdb.DuckDBPyConnection, now: datetime) -> None:
-    run_id = _last_run(publisher.writer)
+def _finish(publisher: Publisher, copy: duckdb.DuckDBPyConnection, now: datetime, *, since_run_id: int = 0) -> None:
+    """Commit, and write all to the file. Row groups are merged where the runs passed the next time for that."""
+    run_id = _last_run(publisher.writer) or 0
+    is_merging = run_id // _MERGED_RUNS > since_run_id // _MERGED_RUNS
+    copy.execute(f"set max_vacuum_tasks = {_MERGES_MAX if is_merging else 0}")
     publisher.writer.execute("rollback")
     copy.execute("delete from published.generation")
     copy.execute("insert into published.generation values (?, ?, ?)", [run_id, now, publisher.recipe.digest])

@@ -178,6 +178,18 @@ def test_after_every_change_every_report_view_says_the_same(opened, path, copy, 
     assert len(seen) == 3
 
 
+def test_what_publishing_appends_is_merged_so_that_row_groups_stay_few(opened, path, copy, monkeypatch):
+    monkeypatch.setattr(publishing, "_MERGED_RUNS", 12)
+    row_groups = []
+    for number in range(1, 40):
+        work(opened, number)
+        publishing.publish(copy, now=NOW)
+        found = query(publishing.file_of(path), "select max(row_group_id) + 1 from pragma_storage_info('audit.run')")
+        row_groups.append(found[0][0])
+    assert max(row_groups) <= 12 // 3 + 2  # every third run comes to a generation
+    assert row_groups[12:24] == row_groups[24:36]
+
+
 def test_comments_travel_and_stay(opened, path, copy, monkeypatch):
     monkeypatch.setattr(publishing, "_SETTLED_MIN", 1)
     for number in range(1, 5):
