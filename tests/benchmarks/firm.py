@@ -22,10 +22,10 @@ from abr import formats, loading, reconciliation_engine
 from abr import settings as settings_module
 from tests import command_line
 
-NOW = dt.datetime(2026, 3, 31, 12, 0)
-AS_OF = NOW.date()
+AS_OF = dt.date(2026, 3, 31)  # where a benchmark names no other day
 SETTINGS = settings_module.load_settings({"threshold_amount": "1500.00", "time_zone": "UTC"})
 RESULT_SETTINGS = settings_module.result_settings(SETTINGS)
+WARM_UP = 4  # the first publications make the generations, the first cycles the plans
 # What arrives in a cycle: logs, and the contracts they fall on.
 STEADY = (20, 10)
 BURST = (1_000, 100)
@@ -49,15 +49,16 @@ def peak_bytes(usage: resource.struct_rusage) -> int:
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def load(
-    connection: Connection, path: Path, *, now: dt.datetime = NOW, progress: formats.Progress | None = None
-) -> loading.Loaded:
+def load(connection: Connection, path: Path, *, progress: formats.Progress | None = None) -> loading.Loaded:
     """Load a file or folder as `abr load` does."""
     connection.rollback()
     reading = formats.read(connection.connection.driver_connection, [path], progress=progress)
     with connection.begin():
         return loading.load(
-            connection, {part.dataset: part.relation for part in reading.incoming}, source="canonical", now=now
+            connection,
+            {part.dataset: part.relation for part in reading.incoming},
+            source="canonical",
+            now=reconciliation_engine.utc_now(),
         )
 
 
@@ -72,9 +73,9 @@ def run(
 
 
 def arriving_logs(
-    driver: duckdb.DuckDBPyConnection, logs: int, contracts: int, *, chance: random.Random, worked_on: dt.date
+    driver: duckdb.DuckDBPyConnection, logs: int, contracts: int, *, chance: random.Random, as_of: dt.date
 ) -> list[Mapping[str, str]]:
-    """Return new logs, an hour each, on contracts drawn at random: as many of each as asked for, or as there are."""
+    """Return new logs, an hour each of the day before, on contracts drawn at random, or on all if there are fewer."""
     projects = driver.execute(
         "select min(project_id) from source.projects where ended_load_id is null and contract_id is not null "
         "group by contract_id order by 1"
@@ -85,21 +86,19 @@ def arriving_logs(
             "time_log_id": f"{chance.getrandbits(104):026X}",
             "project_id": drawn[number % len(drawn)][0],
             "person": "Nora Ahmed",
-            "worked_on": str(worked_on),
+            "worked_on": str(as_of - dt.timedelta(days=1)),
             "seconds": "3600",
         }
         for number in range(logs)
     ]
 
 
-def add_logs(
-    connection: Connection, logs: int, contracts: int, *, chance: random.Random, worked_on: dt.date, now: dt.datetime
-) -> None:
+def add_logs(connection: Connection, logs: int, contracts: int, *, chance: random.Random, as_of: dt.date) -> None:
     """Load new logs, as the monitor does: on a connection of its own, so that the run's plans do not become stale."""
     connection.rollback()
     with connection.engine.connect() as own:
         driver = own.connection.driver_connection
-        rows = arriving_logs(driver, logs, contracts, chance=chance, worked_on=worked_on)
+        rows = arriving_logs(driver, logs, contracts, chance=chance, as_of=as_of)
         cells = ", ".join(
             name if name in rows[0] else f"null::varchar as {name}" for name in loading.cells_of("time_logs")
         )
@@ -107,7 +106,7 @@ def add_logs(
         driver.execute(f"create or replace temp table arriving as select {cells} from arrived")
         driver.unregister("arrived")
         with own.begin():
-            loading.load(own, {"time_logs": "arriving"}, source="canonical", now=now)
+            loading.load(own, {"time_logs": "arriving"}, source="canonical", now=reconciliation_engine.utc_now())
 
 
 def frames(driver: duckdb.DuckDBPyConnection) -> dict[str, pl.DataFrame]:

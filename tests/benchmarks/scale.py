@@ -33,7 +33,6 @@ from tests.benchmarks import firm
 
 ROOT = Path(__file__).parents[2]
 LOGS_PER_CONTRACT = 2_000
-WARM_UP = 4  # the first publications make the generations, the first cycles the plans
 KINDS = {"steady": firm.STEADY, "burst": firm.BURST, "nothing": (0, 0)}
 INTERVAL_SECONDS = 5.0
 INBOX_FILES_MAX = 10
@@ -57,11 +56,11 @@ def measured(folder: Path, logs: int, *, cycles: int) -> Measures:
         return {
             "logs": logs,
             "built": built,
-            "cycles": apart(_cycles, path, as_of, cycles, name),
+            "cycles": {kind: apart(_cycles, path, as_of, kind, cycles, name) for kind in KINDS},
             "everything": apart(_everything, path, as_of, name),
             "views": apart(_views, path, as_of, name),
             "polars": _polars_if_it_fits(path, name),
-            "inbox": _inbox(path, min(cycles, INBOX_FILES_MAX), name),
+            "inbox": _inbox(path, as_of, min(cycles, INBOX_FILES_MAX), name),
             "verify": apart(_verify, path, name),
         }
     finally:
@@ -162,9 +161,7 @@ def _simulated(folder: Path, logs: int, until: dt.date, name: str) -> Measures:
 def _loaded(path: Path, books: Path, name: str) -> Measures:
     with database.connect(f"duckdb:///{path}") as connection, doing(f"{name}: loading") as tell:
         started = time.perf_counter()
-        loaded = firm.load(
-            connection, books, now=reconciliation_engine.utc_now(), progress=lambda _, percent: tell(percent / 100)
-        )
+        loaded = firm.load(connection, books, progress=lambda _, percent: tell(percent / 100))
         seconds = time.perf_counter() - started
     return {"seconds": seconds, "rows": sum(count.read for count in loaded.counts)}
 
@@ -195,60 +192,44 @@ def _first_run(path: Path, as_of: dt.date, name: str) -> Measures:
 # ---- measuring ------------------------------------------------------------------------------------------------------
 
 
-def _cycles(path: Path, as_of: dt.date, cycles: int, name: str) -> Measures:
+def _cycles(path: Path, as_of: dt.date, kind: str, cycles: int, name: str) -> Measures:
     """Time cycles as the monitor makes them, every five seconds to their own clock, alone and with publishing."""
-    chance = random.Random(path.name)
+    chance = random.Random(kind)
     beats = itertools.count(time.monotonic(), INTERVAL_SECONDS)
     with (
         database.connect(f"duckdb:///{path}") as connection,
         publishing.publisher(connection, path, tell=print) as publisher,
+        doing(f"{name}: {cycles} cycles after {KINDS[kind][0]:,} new logs") as tell,
     ):
 
-        def cycle(logs: int, contracts: int) -> tuple[float, float]:
-            if logs:
-                _arrive(connection, logs, contracts, chance, as_of)
+        def cycle() -> tuple[float, float]:
+            if any(KINDS[kind]):
+                firm.add_logs(connection, *KINDS[kind], chance=chance, as_of=as_of)
             started = time.perf_counter()
             firm.run(connection, as_of)
             alone = time.perf_counter()
             publishing.publish_if_due(publisher, now=reconciliation_engine.utc_now(), clock=lambda: next(beats))
             return (alone - started) * 1000, (time.perf_counter() - started) * 1000
 
-        with doing(f"{name}: the first cycles and the published copy"):
-            started = time.perf_counter()
-            publishing.publish(publisher, now=reconciliation_engine.utc_now())
-            first_publish_seconds = time.perf_counter() - started
-            for _ in range(WARM_UP):
-                cycle(*firm.STEADY)
-        found: Measures = {"first_publish_seconds": first_publish_seconds}
-        with doing(f"{name}: {cycles} cycles of each kind") as tell:
-            for place, (kind, size) in enumerate(KINDS.items()):
-                timed = []
-                for number in range(cycles):
-                    timed.append(cycle(*size))
-                    tell((place * cycles + number + 1) / (len(KINDS) * cycles))
-                found[kind] = {
-                    "alone_ms": [alone for alone, _ in timed],
-                    "published_ms": [published for _, published in timed],
-                }
-        return found
-
-
-def _arrive(connection: Any, logs: int, contracts: int, chance: random.Random, as_of: dt.date) -> None:
-    firm.add_logs(
-        connection,
-        logs,
-        contracts,
-        chance=chance,
-        worked_on=as_of - dt.timedelta(days=1),
-        now=reconciliation_engine.utc_now(),
-    )
+        started = time.perf_counter()
+        publishing.publish(publisher, now=reconciliation_engine.utc_now())
+        start_seconds = time.perf_counter() - started
+        timed = []
+        for number in range(firm.WARM_UP + cycles):
+            timed.append(cycle())
+            tell((number + 1) / (firm.WARM_UP + cycles))
+    return {
+        "first_publish_seconds": start_seconds,
+        "alone_ms": [alone for alone, _ in timed[firm.WARM_UP :]],
+        "published_ms": [published for _, published in timed[firm.WARM_UP :]],
+    }
 
 
 def _everything(path: Path, as_of: dt.date, name: str) -> Measures:
     """Time the cycle after a new log in every contract there is."""
     with database.connect(f"duckdb:///{path}") as connection:
         contracts = connection.exec_driver_sql("select count(distinct contract_id) from source.projects").scalar_one()
-        _arrive(connection, contracts, contracts, random.Random(0), as_of)
+        firm.add_logs(connection, contracts, contracts, chance=random.Random(0), as_of=as_of)
         with doing(f"{name}: every contract touched at once") as tell:
             started = time.perf_counter()
             run = firm.run(connection, as_of, progress=lambda done, total: tell(done / total))
@@ -296,7 +277,7 @@ def _polars(path: Path, name: str) -> Measures:
     return {"ms": taken[1:], "frame_bytes": sum(frame.estimated_size() for frame in given.values())}
 
 
-def _inbox(path: Path, files: int, name: str) -> Measures:
+def _inbox(path: Path, as_of: dt.date, files: int, name: str) -> Measures:
     """Time a monitor in a process of its own, from a file that lies in its inbox to the run that has taken it in.
 
     A run is told by the line the monitor prints: by then its findings are committed and published.
@@ -305,11 +286,7 @@ def _inbox(path: Path, files: int, name: str) -> Measures:
     inbox = path.with_name(path.name + ".inbox")
     inbox.mkdir()
     with duckdb.connect(str(path), read_only=True) as connection:
-        worked_on = connection.execute("select max(as_of) from audit.run").fetchall()[0][0]
-        arrivals = [
-            firm.arriving_logs(connection, *firm.BURST, chance=chance, worked_on=worked_on - dt.timedelta(days=1))
-            for _ in range(files)
-        ]
+        arrivals = [firm.arriving_logs(connection, *firm.BURST, chance=chance, as_of=as_of) for _ in range(files)]
     with tempfile.TemporaryFile("w+") as talk, doing(f"{name}: a monitor and {files} files in its inbox") as tell:
         monitor = command_line.started(
             "monitor", "--source", "inbox", "--database", path, "--threshold", firm.SETTINGS.threshold_amount,
