@@ -33,7 +33,7 @@ def test_the_scale_benchmark_measures_a_small_firm_and_keeps_what_it_built(tmp_p
     assert ended.returncode == 0, ended.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "seen.json", "seen.svg"]
     kept = tmp_path / "kept" / "20000"
-    assert sorted(path.name for path in kept.iterdir()) == ["abr.duckdb", "books", "built.json"]
+    assert sorted(path.name for path in kept.iterdir()) == ["abr.duckdb", "books", "built.json", "measured.json"]
     for figure in report.FIGURES:
         assert figure.title in ended.stdout
     assert "abr verify: " in ended.stderr

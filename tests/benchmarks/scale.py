@@ -52,17 +52,21 @@ def measured(folder: Path, logs: int, *, cycles: int) -> Measures:
     _remove(path)
     with doing(f"{name}: copying the database"):
         shutil.copyfile(folder / "abr.duckdb", path)
+    steps: Mapping[str, Callable[[], Measures | None]] = {
+        "cycles": lambda: {kind: apart(_cycles, path, as_of, kind, cycles, name) for kind in KINDS},
+        "everything": lambda: apart(_everything, path, as_of, name),
+        "views": lambda: apart(_views, path, as_of, name),
+        "polars": lambda: _polars_if_it_fits(path, name),
+        "inbox": lambda: _inbox(path, as_of, min(cycles, INBOX_FILES_MAX), name),
+        "verify": lambda: apart(_verify, path, name),
+    }
+    found: Measures = {"logs": logs, "built": built}
     try:
-        return {
-            "logs": logs,
-            "built": built,
-            "cycles": {kind: apart(_cycles, path, as_of, kind, cycles, name) for kind in KINDS},
-            "everything": apart(_everything, path, as_of, name),
-            "views": apart(_views, path, as_of, name),
-            "polars": _polars_if_it_fits(path, name),
-            "inbox": _inbox(path, as_of, min(cycles, INBOX_FILES_MAX), name),
-            "verify": apart(_verify, path, name),
-        }
+        for step, measure in steps.items():
+            found[step] = measure()
+            # What took hours is not lost when a later step runs out of memory, or of its user's patience.
+            (folder / "measured.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        return found
     finally:
         _remove(path)
 
