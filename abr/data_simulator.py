@@ -8,13 +8,19 @@ Invoices are what a careful clerk would issue, and then things go wrong on purpo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import contextlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 LOGS_PER_CHUNK = 1_500_000  # bounds memory; a contract's work is never split
+ROWS_PER_GROUP = 122_880  # of a Parquet file: what DuckDB reads at a time
 CONTRACTS_PER_BLOCK = 40
 CYCLES_PER_STRETCH = 12  # cycles in which the same few contracts get work
 INVOICED_AT = 9  # in a stretch: an invoice for its work so far,
@@ -25,7 +31,6 @@ CYCLES_TO_CORRECT = 7  # cycles until a faulty arrival comes again, corrected
 CONTRACTS_IN_FOCUS = 6
 FIRST_ARRIVAL = 1_000_000_000_000  # arriving logs are numbered from here, 1,000 numbers a cycle
 LOGS_LOOKED_THROUGH = 20_000  # what a cycle may go through for work that was forgotten
-FIRST_ARRIVAL = 1_000_000_000_000  # arriving logs are numbered from here, 1,000 numbers a cycle
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -295,9 +300,82 @@ def build(cursor: duckdb.DuckDBPyConnection, *, seed: int, until: date, size: Fi
     """
     tables = {name: f"simulated_{name}" for name in COLUMNS}
     _create_empty(cursor, tables)
+    for _ in _filled(cursor, seed, until, size):
+        pass
+    return tables
+
+
+def build_in_parts(
+    cursor: duckdb.DuckDBPyConnection, *, seed: int, until: date, size: FirmSize
+) -> Iterator[tuple[dict[str, str], float]]:
+    """Yield the firm that `build` makes a part at a time, and the share of it there has been so far.
+
+    The tables hold that part only: memory stays the same however large the firm is.
+    """
+    tables = {name: f"simulated_{name}" for name in COLUMNS}
+    _create_empty(cursor, tables)
+    for share in _filled(cursor, seed, until, size):
+        yield tables, share
+        _create_empty(cursor, tables)
+
+
+def write_files(
+    cursor: duckdb.DuckDBPyConnection,
+    folder: Path,
+    *,
+    suffix: str,
+    seed: int,
+    until: date,
+    size: FirmSize,
+    tell: Callable[[float], object],
+) -> list[Path]:
+    """Write the firm as a file for each data set, `.csv` or `.parquet`; return them. `tell` is given the share done."""
+    files = {name: folder / f"{name}{suffix}" for name in COLUMNS}
+    write = _appended_csv if suffix == ".csv" else _appended_parquet
+    with contextlib.ExitStack() as opened:
+        writers = {name: opened.enter_context(write(cursor, path)) for name, path in files.items()}
+        for tables, share in build_in_parts(cursor, seed=seed, until=until, size=size):
+            for name, table in tables.items():
+                writers[name](table)
+            tell(share)
+    return list(files.values())
+
+
+@contextlib.contextmanager
+def _appended_csv(cursor: duckdb.DuckDBPyConnection, path: Path) -> Iterator[Callable[[str], None]]:
+    """Yield a function that adds a table's rows to a CSV file. DuckDB writes only whole files, so each is a part."""
+    part = path.with_name(f".{path.name}.part")
+    with path.open("wb") as file:
+
+        def append(table: str) -> None:
+            header = "true" if file.tell() == 0 else "false"
+            cursor.execute(f"copy (from {table}) to {_literals([str(part)])} (format csv, header {header})")
+            with part.open("rb") as written:
+                shutil.copyfileobj(written, file)
+
+        yield append
+    part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _appended_parquet(cursor: duckdb.DuckDBPyConnection, path: Path) -> Iterator[Callable[[str], None]]:
+    """Yield a function that adds a table's rows to a Parquet file."""
+    schema = pa.schema([(column, pa.string()) for column in COLUMNS[path.stem]])
+    with pq.ParquetWriter(path, schema, compression="zstd") as file:
+
+        def append(table: str) -> None:
+            for batch in cursor.execute(f"from {table}").to_arrow_reader(ROWS_PER_GROUP):
+                file.write_batch(batch)
+
+        yield append
+
+
+def _filled(cursor: duckdb.DuckDBPyConnection, seed: int, until: date, size: FirmSize) -> Iterator[float]:
+    """Fill the tables a chunk at a time, and yield the share of the firm that has been written after each."""
     macros = _define_chance(cursor, seed, until, size)
+    contracts = max(size.contracts, 1)
     _create_people(cursor)
-    _create_contracts(cursor, 0, max(size.contracts, 1))
+    _create_contracts(cursor, 0, contracts)
     _write_contracts(cursor)
     _write_projects(cursor)
     _write_rates(cursor)
@@ -310,9 +388,10 @@ def build(cursor: duckdb.DuckDBPyConnection, *, seed: int, until: date, size: Fi
         _create_lines(cursor)
         _write_logs(cursor)
         _write_invoices(cursor)
+        yield last / contracts
     _write_extras(cursor)
     _drop_work(cursor, macros)
-    return tables
+    yield 1.0
 
 
 def arrive(

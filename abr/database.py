@@ -49,11 +49,12 @@ def connect(database_url: str, *, memory_limit: str | None = None, upgrade: bool
     if path is not None and not path.parent.is_dir():
         raise UsageError(f"the folder {path.parent} for the database does not exist", "create it, or name another")
     engine = sqlalchemy.create_engine(database_url, poolclass=NullPool)
+    # Progress on stderr is ABR's own. DuckDB's goes to stdout, wherever a process runs no script (python -c, spawned
+    # ones); the setting is a connection's, not the database's.
+    sqlalchemy.event.listen(engine, "connect", lambda driver, _: driver.execute("set enable_progress_bar = false"))
     connection = _open(engine, path)
     try:
         with explained(path):
-            # Progress on stderr is ABR's own; a cast must not depend on the machine's zone.
-            connection.exec_driver_sql("set enable_progress_bar = false")
             if memory_limit:
                 connection.exec_driver_sql(f"set memory_limit = '{memory_limit.replace(chr(39), '')}'")
             _bring_up_to_date(connection, path, upgrade=upgrade)

@@ -554,6 +554,17 @@ def test_simulate_writes_the_same_files_for_the_same_seed(folder):
     assert abr("load", "one").code == 0
 
 
+def test_simulate_writes_parquet_files_that_say_the_same(folder):
+    for suffix in ("csv", "parquet"):
+        ended = abr("simulate", "--logs", 300, "--until", AS_OF, "--out", suffix, "--files", suffix)
+        assert ended.out.splitlines() == [f"{dataset}.{suffix}" for dataset in BOOKS]
+    assert abr("load", "csv").code == 0
+    loaded = json.loads(abr("load", "parquet", "--format", "json").out)
+    assert {row["data_set"]: row["new"] + row["superseded"] + row["withdrawn"] for row in loaded} == dict.fromkeys(
+        BOOKS, 0
+    )
+
+
 # ---- the monitor ----------------------------------------------------------------------------------------------------
 
 

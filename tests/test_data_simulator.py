@@ -95,6 +95,24 @@ def test_chunks_do_not_show(monkeypatch):
         assert sorted(map(repr, chunked[dataset])) == sorted(map(repr, rows)), dataset
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_files_hold_the_firm_although_only_a_part_of_it_is_ever_in_memory(monkeypatch, tmp_path, suffix):
+    monkeypatch.setattr(data_simulator, "LOGS_PER_CHUNK", 700)
+    shares = []
+    with duckdb.connect() as connection:
+        files = data_simulator.write_files(
+            connection, tmp_path, suffix=suffix, seed=1, until=UNTIL, size=FirmSize(), tell=shares.append
+        )
+        read = "read_parquet('{}')" if suffix == ".parquet" else "read_csv('{}', all_varchar = true, nullstr = '')"
+        written = rows_of(connection, {path.stem: read.format(path) for path in files})
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+    assert len(shares) > 3
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    for dataset, rows in firm(1).items():
+        assert sorted(map(repr, written[dataset])) == sorted(map(repr, rows)), dataset
+
+
 def test_the_same_seed_gives_the_same_rows_on_every_machine():
     """Changes whenever the simulator does; must not change with the machine or the version of DuckDB."""
     assert digest(firm(1, UNTIL, FirmSize(2_000, 40, 90)))[:16] == "dcbd4534117e0ef6"

@@ -378,6 +378,17 @@ def test_a_database_that_was_closed_opens_again(path):
         assert connection.exec_driver_sql("select count(*) from report.run_history").scalar_one() == 1
 
 
+def test_no_connection_shows_the_progress_bar_of_duckdb_also_where_duckdb_takes_the_process_for_a_person(path):
+    script = f"""
+from abr import database
+shown = "select current_setting('enable_progress_bar')"
+with database.connect("duckdb:///{path}") as connection, connection.engine.connect() as other:
+    print([one.exec_driver_sql(shown).scalar() for one in (connection, other)])
+"""
+    told = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert told.stdout == "[False, False]\n"
+
+
 def test_a_database_of_a_newer_program_is_refused(path):
     set_revision(path, "ffffffffffff")
     assert "newer version" in refused(path, SchemaMismatch, 5)
