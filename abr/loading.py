@@ -8,17 +8,22 @@ Whatever changed is written to source.change, where the next run picks it up.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, text
 
+from abr import formats
 from abr.exceptions import DataIntegrityError
 from abr.models import METADATA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+Progress = Callable[[str, int, float], object]
 
 # In the order of the data sets' references: a row's target is loaded before it.
 DATASETS = ("contracts", "projects", "rates", "time_logs", "invoices", "invoice_lines")
@@ -176,6 +181,7 @@ def load(
     covers: Sequence[tuple[date, date]] = (),
     persons: Iterable[str] = (),
     parameters: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
     now: datetime,
 ) -> Loaded:
     """Store what `incoming` (data set -> table or view of cells as text) says about `source`; the caller commits.
@@ -183,6 +189,7 @@ def load(
     `is_complete`: rows of these data sets that the load lacks are withdrawn. `covers`: time logs of those days are,
     first and last day included.
     `persons`: only theirs. Ids of formats other than canonical are stored as `<source>:<id>`.
+    `progress` is told the data set, its rows, and the share of them that is stored.
     Raises DataIntegrityError where a data set that had rows comes empty although it is declared complete.
     """
     load_id = connection.exec_driver_sql("select coalesce(max(load_id), 0) + 1 from source.load").scalar_one()
@@ -200,6 +207,7 @@ def load(
                 is_complete=is_complete,
                 covers=tuple(covers) if dataset == "time_logs" else (),
                 persons=tuple(persons),
+                progress=progress,
             )
             counts.append(count)
             of_others += others
@@ -235,6 +243,7 @@ def _load_dataset(
     is_complete: bool,
     covers: tuple[tuple[date, date], ...],
     persons: tuple[str, ...],
+    progress: Progress | None,
 ) -> tuple[LoadCount, int]:
     run = connection.exec_driver_sql
     table = f"source.{dataset}"
@@ -249,7 +258,8 @@ def _load_dataset(
         )
 
     # 1. Read every cell. Identical copies collapse: they have one digest.
-    run(f"create or replace temp table read_row as {_reading(dataset, relation, prefix)}")
+    with _reported(connection, progress, dataset, read, 0.0):
+        run(f"create or replace temp table read_row as {_reading(dataset, relation, prefix)}")
     if run("select count(distinct digest) from temp.read_row").scalar_one() < read:
         run("delete from temp.read_row where rowid not in (select min(rowid) from temp.read_row group by digest)")
 
@@ -286,7 +296,8 @@ def _load_dataset(
         )
     run(f"delete from temp.read_row where digest in (select digest from temp.live_row where {this_source})")
     superseding: int = run(
-        "select count(*) from temp.read_row where key in (select key from temp.ended_row where ended_by = 'superseded')",
+        "select count(*) from temp.read_row "
+        "where key in (select key from temp.ended_row where ended_by = 'superseded')",
     ).scalar_one()
 
     # 4. Write, and say what was touched.
@@ -300,7 +311,8 @@ def _load_dataset(
         )
     if new_count or ended_count:
         first_row_id = run(f"select coalesce(max(row_id), 0) + 1 from {table}").scalar_one()
-        _insert_read_rows(connection, dataset, source, load_id=load_id, first_row_id=first_row_id, count=new_count)
+        with _reported(connection, progress, dataset, read, 0.5):
+            _insert_read_rows(connection, dataset, source, load_id=load_id, first_row_id=first_row_id, count=new_count)
         # What a row group's greatest row_id rules out is not read, so this finds the new rows at once.
         new_rows = f"select row_id, key_hash, {key} as key{touched} from {table} where row_id >= {first_row_id}"
         _touch(connection, dataset, load_id, f"{new_rows} union all by name from temp.ended_row")
@@ -309,6 +321,24 @@ def _load_dataset(
         run(f"drop table temp.{name}")
     new = new_count - superseding
     return LoadCount(dataset, read, new, superseding, read - new - superseding, withdrawn), others
+
+
+@contextmanager
+def _reported(
+    connection: Connection, progress: Progress | None, dataset: str, rows: int, share: float
+) -> Iterator[None]:
+    """Report how far one of the two long statements of a load is, each of which counts as half the work."""
+    driver = connection.connection.driver_connection
+    if progress is None or driver is None:
+        yield
+        return
+
+    def report(percent: int) -> None:
+        progress(dataset, rows, share + percent / 200)
+
+    report(0)
+    with formats.watched(driver, report):
+        yield
 
 
 def _insert_read_rows(
