@@ -26,8 +26,8 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sqlalchemy import Connection, Engine, text
 
-from abr import console as show
 from abr import (
+    compacting,
     dashboards,
     data_simulator,
     database,
@@ -42,6 +42,7 @@ from abr import (
     publishing,
     reconciliation_engine,
 )
+from abr import console as show
 from abr import settings as settings_module
 from abr import views as views_module
 from abr.exceptions import ABRError, DatabaseBusy, DataIntegrityError, NotPublished, UsageError
@@ -1129,6 +1130,7 @@ def _load(
         return loading.load(
             connection,
             {part.dataset: part.relation for part in reading.incoming},
+            progress=tell and _storing(tell),
             source=source or reading.format,
             format_name=reading.format,
             is_complete=is_complete and not is_tool,
@@ -1137,6 +1139,18 @@ def _load(
             parameters=parameters,
             now=now,
         )
+
+
+def _storing(tell: Tell) -> Callable[[str, int, float], None]:
+    """Return what tells how far the rows of a data set are stored, and how many it were in a second so far."""
+    begun: dict[str, float] = {}
+
+    def storing(dataset: str, rows: int, share: float) -> None:
+        seconds = monotonic() - begun.setdefault(dataset, monotonic())
+        rate = f", {rows * share / seconds:,.0f} a second" if share and seconds else ""
+        tell(f"storing {rows:,} {dataset.replace('_', ' ')}{rate}", share)
+
+    return storing
 
 
 @app.command(
@@ -1669,7 +1683,7 @@ def status_command(database_url: DatabaseOption = None, form: FormatOption = For
 
 @database_app.command("compact", epilog="Example:  [bold]abr db compact[/]")
 def compact_command(database_url: DatabaseOption = None) -> None:
-    """Write everything to the database file and give back the space of removed rows."""
+    """Sort the large tables, so that a run reads little of them, and give back the space of removed rows."""
     answer = _answer("compact", _settings(database_url), {}, doing="compacting")
     _write(f"{answer['bytes_before']:,} bytes before, {answer['bytes_after']:,} after")
 
@@ -1678,15 +1692,12 @@ def _compact_work(
     connection: Connection,
     settings: Settings,
     arguments: Arguments,  # noqa: ARG001
-    tell: Tell,  # noqa: ARG001
+    tell: Tell,
     request_id: str | None,  # noqa: ARG001
 ) -> handover.Answer:
     path = settings_module.database_path(settings)
     before = path.stat().st_size if path else 0
-    connection.rollback()
-    with connection.begin():
-        connection.exec_driver_sql("vacuum")
-    connection.connection.driver_connection.execute("force checkpoint")  # type: ignore[union-attr]
+    compacting.compact(connection, lambda table, share: tell(f"sorting {table}", share))
     return {"bytes_before": before, "bytes_after": path.stat().st_size if path else 0}
 
 

@@ -8,17 +8,22 @@ Whatever changed is written to source.change, where the next run picks it up.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, text
 
+from abr import formats
 from abr.exceptions import DataIntegrityError
 from abr.models import METADATA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+Progress = Callable[[str, int, float], object]
 
 # In the order of the data sets' references: a row's target is loaded before it.
 DATASETS = ("contracts", "projects", "rates", "time_logs", "invoices", "invoice_lines")
@@ -120,6 +125,7 @@ _OWN_COLUMNS = (
     "raw",
     "digest",
     "raw_digest",
+    "key_hash",
     "home_hash",
 )
 
@@ -175,6 +181,7 @@ def load(
     covers: Sequence[tuple[date, date]] = (),
     persons: Iterable[str] = (),
     parameters: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
     now: datetime,
 ) -> Loaded:
     """Store what `incoming` (data set -> table or view of cells as text) says about `source`; the caller commits.
@@ -182,6 +189,7 @@ def load(
     `is_complete`: rows of these data sets that the load lacks are withdrawn. `covers`: time logs of those days are,
     first and last day included.
     `persons`: only theirs. Ids of formats other than canonical are stored as `<source>:<id>`.
+    `progress` is told the data set, its rows, and the share of them that is stored.
     Raises DataIntegrityError where a data set that had rows comes empty although it is declared complete.
     """
     load_id = connection.exec_driver_sql("select coalesce(max(load_id), 0) + 1 from source.load").scalar_one()
@@ -199,6 +207,7 @@ def load(
                 is_complete=is_complete,
                 covers=tuple(covers) if dataset == "time_logs" else (),
                 persons=tuple(persons),
+                progress=progress,
             )
             counts.append(count)
             of_others += others
@@ -234,137 +243,187 @@ def _load_dataset(
     is_complete: bool,
     covers: tuple[tuple[date, date], ...],
     persons: tuple[str, ...],
+    progress: Progress | None,
 ) -> tuple[LoadCount, int]:
     run = connection.exec_driver_sql
     table = f"source.{dataset}"
     key = _identity(dataset)
     this_source = f"source = {_quoted(source)}"
+    touched = "".join(f", {column}" for _, column in _TOUCHES[dataset])
     read: int = run(f"select count(*) from {relation}").scalar_one()
-    had_rows = run(f"select 1 from {table} where ended_load_id is null and {this_source} limit 1").first() is not None
-    if is_complete and had_rows and read == 0:
+    if is_complete and read == 0 and run(f"from {table} where ended_load_id is null and {this_source} limit 1").first():
         raise DataIntegrityError(
             f"{dataset} of source {source} had rows and now comes empty, in a load declared complete",
             "check the export; if the data set really is empty now, load it without --complete",
         )
-    is_first = run(f"select 1 from {table} limit 1").first() is None
 
     # 1. Read every cell. Identical copies collapse: they have one digest.
-    run("drop table if exists temp.read_row")
-    run(f"create temp table read_row as {_reading(dataset, relation, prefix)}")
+    with _reported(connection, progress, dataset, read, 0.0):
+        run(f"create or replace temp table read_row as {_reading(dataset, relation, prefix)}")
     if run("select count(distinct digest) from temp.read_row").scalar_one() < read:
         run("delete from temp.read_row where rowid not in (select min(rowid) from temp.read_row group by digest)")
 
-    # 2. What is known already stays; what has a known key and another content replaces it.
-    run("drop table if exists temp.known_row")
-    run("drop table if exists temp.ended_row")
-    run("create temp table ended_row (row_id bigint, ended_by varchar)")
-    superseding = others = 0
-    if had_rows:
-        run(
-            f"create temp table known_row as select row_id, digest from {table} "
-            f"where ended_load_id is null and {this_source} and digest in (select digest from temp.read_row)",
-        )
-        run("create temp table read_key as select distinct key from temp.read_row where key is not null")
-        run(
-            f"insert into temp.ended_row select row_id, 'superseded' from {table} where ended_load_id is null "
-            f"and {this_source} and {key} in (select key from temp.read_key) "
-            "and digest not in (select digest from temp.read_row)",
-        )
-        superseding = run(
-            f"select count(*) from temp.read_row where digest not in (select digest from temp.known_row) and key in ("
-            f"select {key} from {table} where row_id in (select row_id from temp.ended_row))",
-        ).scalar_one()
-        withdrawals = [
-            *(["true"] if is_complete else []),
-            *(["invoice_id in (select invoice_id from temp.read_row)"] if dataset == "invoice_lines" else []),
-            *([_covered(covers, persons)] if covers else []),
-        ]
-        if withdrawals:
-            gone = (
-                f"from {table} where ended_load_id is null and {this_source} and ({' or '.join(withdrawals)}) "
-                "and digest not in (select digest from temp.read_row) "
-                f"and ({key} is null or {key} not in (select key from temp.read_key))"
-            )
-            if covers and not persons:
-                others = run(
-                    f"select count(*) {gone} and person not in (select person from temp.read_row)"
-                ).scalar_one()
-            run(f"insert into temp.ended_row select row_id, 'withdrawn' {gone}")
-        run("drop table temp.read_key")
-        run("delete from temp.read_row where digest in (select digest from temp.known_row)")
-        run("drop table temp.known_row")
+    # 2. Look up what lives under these keys: the one look at the whole table that every load takes. It reads one column
+    # of four bytes a row; all else is asked of the few rows found. A rowid holds until this transaction ends.
+    found = f"select rowid as place, row_id, source, key_hash, digest, {key} as key{touched} from {table}"
+    run(
+        f"create or replace temp table live_row as {found} "
+        "where ended_load_id is null and key_hash in (select key_hash from temp.read_row)",
+    )
+    run("create or replace temp table read_key as select distinct key from temp.read_row where key is not null")
 
-    # 3. Write, and say what was touched.
+    # 3. What is known already stays; what has a known key and another content replaces it.
+    run(
+        "create or replace temp table ended_row as select *, 'superseded' as ended_by from temp.live_row "
+        f"where {this_source} and key in (select key from temp.read_key) "
+        "and digest not in (select digest from temp.read_row)",
+    )
+    others = 0
+    if withdrawals := _withdrawals(dataset, is_complete=is_complete, covers=covers, persons=persons):
+        gone = (
+            f"where ended_load_id is null and {this_source} and ({' or '.join(withdrawals)}) "
+            "and digest not in (select digest from temp.read_row) "
+            f"and ({key} is null or {key} not in (select key from temp.read_key))"
+        )
+        if covers and not persons:
+            others = run(
+                f"select count(*) from {table} {gone} and person not in (select person from temp.read_row)",
+            ).scalar_one()
+        run(f"insert into temp.ended_row select *, 'withdrawn' from ({found} {gone})")
+        run(
+            f"insert into temp.live_row {found} where ended_load_id is null "
+            "and key_hash in (select key_hash from temp.ended_row) and rowid not in (select place from temp.live_row)",
+        )
+    run(f"delete from temp.read_row where digest in (select digest from temp.live_row where {this_source})")
+    superseding: int = run(
+        "select count(*) from temp.read_row "
+        "where key in (select key from temp.ended_row where ended_by = 'superseded')",
+    ).scalar_one()
+
+    # 4. Write, and say what was touched.
     new_count: int = run("select count(*) from temp.read_row").scalar_one()
     ended_count: int = run("select count(*) from temp.ended_row").scalar_one()
     withdrawn: int = run("select count(*) from temp.ended_row where ended_by = 'withdrawn'").scalar_one()
     if ended_count:
         run(
             f"update {table} set ended_load_id = {load_id}, ended_by = ended_row.ended_by "
-            f"from temp.ended_row where {dataset}.row_id = ended_row.row_id",
+            f"from temp.ended_row where {dataset}.rowid = ended_row.place",
         )
-    first_row_id = run(f"select coalesce(max(row_id), 0) + 1 from {table}").scalar_one()
-    names = ", ".join(columns_of(dataset))
-    home = home_hash_of(dataset)
-    relation = "temp.read_row"
-    if home and new_count >= _SORTED_ROWS_MIN:
-        relation = "(from temp.read_row order by home_hash)"
-    run(
-        f"insert into {table} (row_id, source, started_load_id, odd_cells, raw, digest, raw_digest, "
-        f"{'home_hash, ' if home else ''}{names}) "
-        f"select row_number() over () - 1 + {first_row_id}, {_quoted(source)}, {load_id}, "
-        f"odd_cells, raw, digest, {RAW_DIGEST}, {'home_hash, ' if home else ''}{names} from {relation}",
-    )
     if new_count or ended_count:
-        _mark_conflicts(connection, dataset, load_id=load_id, first_row_id=first_row_id, is_first=is_first)
-        changed = f"row_id >= {first_row_id} or row_id in (select row_id from temp.ended_row)"
-        for kind, column in _TOUCHES[dataset]:
-            run(
-                "insert into source.change (load_id, kind, id) "
-                f"select distinct {load_id}, '{kind}', coalesce({column}, '') from {table} where {changed}",
-            )
-    run("drop table temp.read_row")
-    run("drop table temp.ended_row")
+        first_row_id = run(f"select coalesce(max(row_id), 0) + 1 from {table}").scalar_one()
+        with _reported(connection, progress, dataset, read, 0.5):
+            _insert_read_rows(connection, dataset, source, load_id=load_id, first_row_id=first_row_id, count=new_count)
+        # What a row group's greatest row_id rules out is not read, so this finds the new rows at once.
+        new_rows = f"select row_id, key_hash, {key} as key{touched} from {table} where row_id >= {first_row_id}"
+        _touch(connection, dataset, load_id, f"{new_rows} union all by name from temp.ended_row")
+        _mark_conflicts(connection, dataset, load_id, new_rows)
+    for name in ("read_row", "read_key", "live_row", "ended_row"):
+        run(f"drop table temp.{name}")
     new = new_count - superseding
     return LoadCount(dataset, read, new, superseding, read - new - superseding, withdrawn), others
 
 
-def _mark_conflicts(connection: Connection, dataset: str, *, load_id: int, first_row_id: int, is_first: bool) -> None:
-    """Keep source.conflict in step for the keys of changed rows, and touch what their other rows belong to."""
+@contextmanager
+def _reported(
+    connection: Connection, progress: Progress | None, dataset: str, rows: int, share: float
+) -> Iterator[None]:
+    """Report how far one of the two long statements of a load is, each of which counts as half the work."""
+    driver = connection.connection.driver_connection
+    if progress is None or driver is None:
+        yield
+        return
+
+    def report(percent: int) -> None:
+        progress(dataset, rows, share + percent / 200)
+
+    report(0)
+    with formats.watched(driver, report):
+        yield
+
+
+def _insert_read_rows(
+    connection: Connection, dataset: str, source: str, *, load_id: int, first_row_id: int, count: int
+) -> None:
+    relation = "temp.read_row"
+    if dataset in _HOMES and count >= _SORTED_ROWS_MIN:
+        relation = "(from temp.read_row order by home_hash)"
+    names = ", ".join(
+        [
+            *("odd_cells", "raw", "digest", "key_hash"),
+            *(["home_hash"] if dataset in _HOMES else []),
+            *columns_of(dataset),
+        ]
+    )
+    connection.exec_driver_sql(
+        f"insert into source.{dataset} (row_id, source, started_load_id, raw_digest, {names}) "
+        f"select row_number() over () - 1 + {first_row_id}, {_quoted(source)}, {load_id}, {RAW_DIGEST}, {names} "
+        f"from {relation}",
+    )
+
+
+def _touch(connection: Connection, dataset: str, load_id: int, rows: str) -> None:
+    for kind, column in _TOUCHES[dataset]:
+        connection.exec_driver_sql(
+            "insert into source.change (load_id, kind, id) "
+            f"select distinct {load_id}, '{kind}', coalesce({column}, '') from ({rows})",
+        )
+
+
+def _mark_conflicts(connection: Connection, dataset: str, load_id: int, new_rows: str) -> None:
+    """Keep source.conflict in step for the keys of changed rows, and touch what their other rows belong to.
+
+    Two rows of one key have one key_hash, and numbers are compared first: few texts are left to compare.
+    """
     if dataset == "rates":
         return
     run = connection.exec_driver_sql
-    table = f"source.{dataset}"
-    key = _identity(dataset)
-    changed = f"(row_id >= {first_row_id} or row_id in (select row_id from temp.ended_row))"
-    run("drop table if exists temp.conflicting")
-    touched = "" if is_first else f"and {key} in (select {key} from {table} where {changed} and {key} is not null)"
-    run(
-        f"create temp table conflicting as select {key} as key from {table} "
-        f"where ended_load_id is null and {key} is not null {touched} group by 1 having count(*) > 1",
+    changed = "select key, key_hash from temp.read_row union all select key, key_hash from temp.ended_row"
+    holders = (
+        f"{new_rows} union all by name select * exclude (place, source, digest) from temp.live_row "
+        "where place not in (select place from temp.ended_row)"
     )
-    run("drop table if exists temp.partner")
     run(
-        f"create temp table partner as select row_id from source.conflict where dataset = '{dataset}' "
-        f"and key in (select {key} from {table} where {changed}) "
-        f"union select row_id from {table} where ended_load_id is null and {key} in (select key from temp.conflicting)",
+        f"create or replace temp table conflicting as with holder as ({holders}), "
+        "doubtful as (select key_hash from holder where key is not null group by 1 having count(*) > 1) "
+        "select key from holder where key_hash in (from doubtful) and key in ("
+        f"select key from ({changed}) where key_hash in (from doubtful)) group by 1 having count(*) > 1",
     )
-    if run("select count(*) from temp.partner").scalar_one():
+    run(
+        f"create or replace temp table partner as select row_id from source.conflict where dataset = '{dataset}' "
+        f"and key in (select key from ({changed})) "
+        f"union select row_id from ({holders}) where key in (select key from temp.conflicting)",
+    )
+    if run("from temp.partner limit 1").first() is not None:
         run(
             f"delete from source.conflict where dataset = '{dataset}' and row_id in (select row_id from temp.partner)",
         )
         run(
-            f"insert into source.conflict select '{dataset}', {key}, row_id from {table} "
-            f"where ended_load_id is null and {key} in (select key from temp.conflicting)",
+            f"insert into source.conflict select '{dataset}', key, row_id from ({holders}) "
+            "where key in (select key from temp.conflicting)",
         )
-        for kind, column in _TOUCHES[dataset]:
-            run(
-                "insert into source.change (load_id, kind, id) "
-                f"select distinct {load_id}, '{kind}', coalesce({column}, '') from {table} "
-                "where row_id in (select row_id from temp.partner)",
-            )
+        _touch(
+            connection,
+            dataset,
+            load_id,
+            f"from ({new_rows} union all by name from temp.live_row) where row_id in (select row_id from temp.partner)",
+        )
     run("drop table temp.conflicting")
     run("drop table temp.partner")
+
+
+def _withdrawals(
+    dataset: str, *, is_complete: bool, covers: tuple[tuple[date, date], ...], persons: tuple[str, ...]
+) -> list[str]:
+    """Return which rows of the source are withdrawn where the load lacks them."""
+    # Numbers before texts, as everywhere: few ids are left to compare.
+    same_invoice = (
+        "home_hash in (select home_hash from temp.read_row) and invoice_id in (select invoice_id from temp.read_row)"
+    )
+    return [
+        *(["true"] if is_complete else []),
+        *([f"({same_invoice})"] if dataset == "invoice_lines" else []),
+        *([_covered(covers, persons)] if covers else []),
+    ]
 
 
 def _covered(covers: tuple[tuple[date, date], ...], persons: tuple[str, ...]) -> str:
@@ -414,6 +473,14 @@ def home_hash(name: str) -> str:
     return f"(md5_number_lower(coalesce({name}, '')) >> 33)::integer"
 
 
+def key_hash_of(dataset: str) -> str:
+    """Return the expression of a row's key_hash: 31 bits of the md5 of its key; of its digest where it has no key.
+
+    Made of a row's own columns or of the row being read, which has the same.
+    """
+    return f"(md5_number_lower(coalesce({_identity(dataset)}, digest::varchar)) >> 33)::integer"
+
+
 def home_hash_of(dataset: str) -> str | None:
     """Return the expression of a row's home_hash; None where the data set has none."""
     return home_hash(_HOMES[dataset]) if dataset in _HOMES else None
@@ -459,7 +526,8 @@ def _reading(dataset: str, relation: str, prefix: str) -> str:
         f"typed as (select *, {', '.join(typed)} from trimmed), "
         f"judged as (select *, {odd_cells} as odd_cells from typed) "
         f"select {listed}, odd_cells, {raw} as raw, {_identity(dataset)} as key, "
-        f"{digest_expression(dataset)} as digest{(home and f', {home} as home_hash') or ''} from judged"
+        f"{digest_expression(dataset)} as digest{(home and f', {home} as home_hash') or ''}, "
+        f"{key_hash_of(dataset)} as key_hash from judged"
     )
 
 

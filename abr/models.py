@@ -72,6 +72,7 @@ def source_row() -> tuple[Column[Any], ...]:
         column("raw", String(), "JSON: the cells as given, where the columns do not say it all"),
         column("digest", BigInteger(), "hash of the cells, so that an edit behind ABR's back shows", required=True),
         column("raw_digest", BigInteger(), "hash of raw"),
+        column("key_hash", Integer(), "number made of the key; a load looks its rows up by it", required=True),
     )
 
 

@@ -742,6 +742,7 @@ def _changed_sources(connection: Connection) -> list[Difference]:
             f"select row_id, {loading.key_expression(dataset)} as key from source.{dataset} "
             f"where digest != {loading.digest_expression(dataset)} "
             f"or raw_digest is distinct from {loading.RAW_DIGEST} "
+            f"or key_hash != {loading.key_hash_of(dataset)} "
             f"{'or home_hash != ' + home if (home := loading.home_hash_of(dataset)) else ''} order by row_id",
         ).fetchall()
         found += [

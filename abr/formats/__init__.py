@@ -184,7 +184,7 @@ def _write(
     if table.kind == "jsonl":
         written = jsonl_files.write(connection, table, wanted, report)
     else:
-        with _watched(connection, report) if progress else contextlib.nullcontext():
+        with watched(connection, report) if progress else contextlib.nullcontext():
             write = csv_files.write if table.kind == "csv" else parquet_files.write
             written = write(connection, table, wanted)
     report(100)
@@ -192,7 +192,7 @@ def _write(
 
 
 @contextlib.contextmanager
-def _watched(connection: duckdb.DuckDBPyConnection, report: Report) -> Iterator[None]:
+def watched(connection: duckdb.DuckDBPyConnection, report: Report) -> Iterator[None]:
     """Report how far DuckDB is with the query that runs inside, ten times a second."""
     settings = ("enable_progress_bar", "enable_progress_bar_print")
     before = connection.execute(f"select {', '.join(f'current_setting({name!r})' for name in settings)}").fetchone()
