@@ -6,6 +6,7 @@ Every finding stays open and the changed ones lie scattered: the hardest case fo
 
 import datetime as dt
 import os
+import statistics
 import time
 
 import pytest
@@ -16,7 +17,6 @@ from tests.benchmarks import firm
 SIZES = [int(size) for size in os.environ.get("ABR_BENCHMARK_AUDIT_ROWS", "100000,1000000,10000000").split(",")]
 CHANGED = 1_000
 ROUNDS = 60  # each generation merges row groups and, below 10M rows, settles within them
-WARM_UP = 4  # the first ones make the generations
 NOW = dt.datetime(2026, 3, 31, 12, 0)
 P50_MS_MAX = 100
 FLAT = 1.5
