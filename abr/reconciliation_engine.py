@@ -785,18 +785,21 @@ def _recomputed_differently(connection: Connection) -> list[Difference]:
     # All of this is rolled back by the caller, the marks that say what is left to look at as well.
     touch_everything(connection)
     found: dict[Difference, None] = {}
-    for _ in _batches(connection):
+    for _ in batches(connection):
         fill_work_tables(connection)
         found |= dict.fromkeys(_differences(connection))
     return list(found)
 
 
-def _batches(connection: Connection) -> Iterator[None]:
-    """Scope to one batch of what is touched after the other, and take each off the list once the caller is done."""
+def batches(connection: Connection) -> Iterator[int]:
+    """Scope to one batch of what is touched after the other, and take each off the list once the caller is done.
+
+    Yields how many are left, the one in scope included.
+    """
     batches_left = 2
     while batches_left > 1:
         batches_left = scope_to_changes(connection)
-        yield
+        yield batches_left
         _clear_changes(connection, batches_left)
 
 
@@ -856,7 +859,7 @@ def quarantined_by_load(connection: Connection, load_id: int, as_of: date, thres
     try:
         set_inputs(connection, as_of, thresholds)
         set_aside: dict[str, set[int]] = {dataset: set() for dataset in loading.DATASETS}
-        for _ in _batches(connection):
+        for _ in batches(connection):
             fill_work_tables(connection, until="row_reason")
             for dataset, row_ids in set_aside.items():
                 row_ids |= set(

@@ -65,9 +65,9 @@ def load(connection: Connection, path: Path, *, progress: formats.Progress | Non
 def run(
     connection: Connection, as_of: dt.date = AS_OF, *, progress: Callable[[int, int], object] | None = None
 ) -> reconciliation_engine.Run:
-    """Make one cycle, with the settings a monitor has that was told nothing."""
+    """Make one cycle, or those that much work takes, with the settings a monitor has that was told nothing."""
     connection.rollback()
-    return reconciliation_engine.run_once(
+    return reconciliation_engine.run_all(
         connection, as_of, thresholds=SETTINGS.threshold_amount, settings=RESULT_SETTINGS, progress=progress
     )
 
