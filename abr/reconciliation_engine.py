@@ -32,8 +32,8 @@ _LARGE_READS = ("log_row", "line_row", "log_count", "finding_change")
 # more bits than help.
 _HOME_BITS = 16_384
 _HOMES_MAX = 4_000
-# After so many runs the work tables are made anew, so that the rows removed from them do not pile up in memory.
-_FILLS_MAX = 500
+# After so many logs and lines the memory of the rows removed from the work tables is given back.
+_ROWS_KEPT = 100_000
 # The kind of id that the home of a row in quarantine is.
 _KIND_OF_HOME = (
     "case when entity = 'time_logs' then 'project' when entity in ('invoices', 'invoice_lines') then 'invoice' "
@@ -118,6 +118,7 @@ def run_once(
                     progress=progress,
                 )
             _prepare_fills(connection)
+            _give_back_memory(connection)
             return run
     except UsageError:
         raise
@@ -247,6 +248,10 @@ def _reconcile(
             connection,
             is_planned_once=is_same and batches_left == 1,
             progress=progress and (lambda done, steps: progress(done, steps * batches_left)),
+        )
+        filled = "select (select count(*) from temp.log_row) + (select count(*) from temp.line_row)"
+        connection.info["abr_rows_filled"] = (
+            connection.info.get("abr_rows_filled", 0) + connection.exec_driver_sql(filled).scalar_one()
         )
         require_control_totals(connection)
         counts = _write_changes(connection, run_id)
@@ -438,8 +443,8 @@ def fill_work_tables(
     if not is_planned_once:
         _fill_anew(connection, until=until, progress=progress)
         return
-    fills_left, order = connection.info.get("abr_fills_left", (0, []))
-    if not fills_left:
+    order = connection.info.get("abr_fills_prepared")
+    if order is None:
         order = _filled_tables(connection)
         for name in order:
             for statement in views.work_table(f"{views.WORK}.{name}"):
@@ -454,13 +459,11 @@ def fill_work_tables(
             run(f"insert into temp.{name} from work.{name}")
         else:
             run(f"execute abr_fill_{name}")
-    connection.info["abr_fills_left"] = (fills_left - 1, order)
 
 
 def _fill_anew(connection: Connection, *, until: str | None, progress: Callable[[int, int], object] | None) -> None:
     order = _filled_tables(connection)
-    # Removed rows of a temporary table stay in memory and are passed over by every scan: make the tables anew.
-    connection.info.pop("abr_fills_left", None)
+    connection.info.pop("abr_fills_prepared", None)
     for place, name in enumerate(order):
         connection.exec_driver_sql(f"create or replace temp table {name} as from work.{name}")
         if progress:
@@ -505,7 +508,22 @@ def _prepare_fills(connection: Connection) -> None:
     finally:
         run("set disabled_optimizers = ''")
         connection.rollback()
-    connection.info["abr_fills_left"] = (_FILLS_MAX, order)
+    connection.info["abr_fills_prepared"] = order
+
+
+def _give_back_memory(connection: Connection) -> None:
+    """Empty the work tables for good, if enough went through them.
+
+    The removed rows of a temporary table stay in memory, and every scan passes over them, until a checkpoint.
+    """
+    if connection.info.get("abr_rows_filled", 0) < _ROWS_KEPT:
+        return
+    for name in _filled_tables(connection):
+        connection.exec_driver_sql(f"delete from temp.{name}")
+    connection.commit()
+    connection.exec_driver_sql("checkpoint temp")
+    connection.rollback()
+    connection.info["abr_rows_filled"] = 0
 
 
 def _filled_tables(connection: Connection) -> list[str]:

@@ -1568,7 +1568,7 @@ cells as (
 select
     dataset,
     row_id,
-    string_agg(cell, ', ' order by cell) as detail
+    array_to_string(list_sort(list(cell)), ', ') as detail
 from cells
 -- A cell that is there but cannot be read is unparseable, not missing.
 where odd_cells is null or json_extract_string(odd_cells, cell) is null
@@ -1680,7 +1680,7 @@ cells as (
 select
     dataset,
     row_id,
-    string_agg(cell || ': ' || left(value, 200), '; ' order by cell) as detail
+    array_to_string(list_sort(list(cell || ': ' || left(value, 200))), '; ') as detail
 from cells
 group by dataset, row_id
 """,
@@ -1997,7 +1997,7 @@ pools as (
         sum(line.amount_minor)::bigint as amount_minor,
         coalesce(sum(line.seconds), 0)::bigint as seconds,
         min((line.invoice_id, line_row.line_no)) as first_line,
-        string_agg(distinct line.invoice_id, ', ' order by line.invoice_id) as invoice_ids
+        array_to_string(list_sort(list_distinct(list(line.invoice_id))), ', ') as invoice_ids
     from temp.line
     inner join temp.line_row using (row_id)
     where line.is_matched and line.time_log_id is null
@@ -2303,10 +2303,11 @@ reasons as (
     select
         dataset,
         row_id,
-        string_agg(reason, ',' order by reason) as reasons,
+        -- A list that is sorted: string_agg with an order of its own takes ten times as long.
+        array_to_string(list_sort(list(reason)), ',') as reasons,
         case
             when count(*) = 1 then any_value(detail)
-            else string_agg(reason || ' (' || detail || ')', '; ' order by reason) filter (where detail != '')
+            else array_to_string(list_sort(list(reason || ' (' || detail || ')') filter (where detail != '')), '; ')
         end as detail
     from temp.reason
     group by dataset, row_id
@@ -3612,7 +3613,7 @@ where amount_minor < 0
 -- One row per time log with nothing billed that was entered after a live invoice covering its day was issued (row_id).
 select
     gap.row_id,
-    string_agg(invoice.invoice_id, ', ' order by invoice.invoice_id) as invoice_ids
+    array_to_string(list_sort(list(invoice.invoice_id)), ', ') as invoice_ids
 from temp.gap
 inner join temp.invoice
     on gap.contract_id = invoice.contract_id and gap.entered_on > invoice.issued_on
@@ -3673,7 +3674,7 @@ matches as (
 
 select
     row_id,
-    string_agg(invoice_id, ', ' order by invoice_id) as invoice_ids
+    array_to_string(list_sort(list(invoice_id)), ', ') as invoice_ids
 from matches
 group by row_id
 """,
@@ -3938,7 +3939,7 @@ direct_invoices as (
     select
         line.contract_id,
         line.time_log_id,
-        string_agg(distinct line.invoice_id, ', ' order by line.invoice_id) as invoice_ids
+        array_to_string(list_sort(list_distinct(list(line.invoice_id))), ', ') as invoice_ids
     from temp.line
     where
         line.is_matched

@@ -1,7 +1,7 @@
 -- One row per time log with nothing billed that was entered after a live invoice covering its day was issued (row_id).
 select
     gap.row_id,
-    string_agg(invoice.invoice_id, ', ' order by invoice.invoice_id) as invoice_ids
+    array_to_string(list_sort(list(invoice.invoice_id)), ', ') as invoice_ids
 from temp.gap
 inner join temp.invoice
     on gap.contract_id = invoice.contract_id and gap.entered_on > invoice.issued_on

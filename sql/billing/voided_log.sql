@@ -47,6 +47,6 @@ matches as (
 
 select
     row_id,
-    string_agg(invoice_id, ', ' order by invoice_id) as invoice_ids
+    array_to_string(list_sort(list(invoice_id)), ', ') as invoice_ids
 from matches
 group by row_id

@@ -76,7 +76,7 @@ cells as (
 select
     dataset,
     row_id,
-    string_agg(cell, ', ' order by cell) as detail
+    array_to_string(list_sort(list(cell)), ', ') as detail
 from cells
 -- A cell that is there but cannot be read is unparseable, not missing.
 where odd_cells is null or json_extract_string(odd_cells, cell) is null

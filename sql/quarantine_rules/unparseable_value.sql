@@ -81,6 +81,6 @@ cells as (
 select
     dataset,
     row_id,
-    string_agg(cell || ': ' || left(value, 200), '; ' order by cell) as detail
+    array_to_string(list_sort(list(cell || ': ' || left(value, 200))), '; ') as detail
 from cells
 group by dataset, row_id

@@ -28,7 +28,7 @@ direct_invoices as (
     select
         line.contract_id,
         line.time_log_id,
-        string_agg(distinct line.invoice_id, ', ' order by line.invoice_id) as invoice_ids
+        array_to_string(list_sort(list_distinct(list(line.invoice_id))), ', ') as invoice_ids
     from temp.line
     where
         line.is_matched

@@ -15,7 +15,7 @@ pools as (
         sum(line.amount_minor)::bigint as amount_minor,
         coalesce(sum(line.seconds), 0)::bigint as seconds,
         min((line.invoice_id, line_row.line_no)) as first_line,
-        string_agg(distinct line.invoice_id, ', ' order by line.invoice_id) as invoice_ids
+        array_to_string(list_sort(list_distinct(list(line.invoice_id))), ', ') as invoice_ids
     from temp.line
     inner join temp.line_row using (row_id)
     where line.is_matched and line.time_log_id is null

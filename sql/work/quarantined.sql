@@ -7,10 +7,11 @@ reasons as (
     select
         dataset,
         row_id,
-        string_agg(reason, ',' order by reason) as reasons,
+        -- A list that is sorted: string_agg with an order of its own takes ten times as long.
+        array_to_string(list_sort(list(reason)), ',') as reasons,
         case
             when count(*) = 1 then any_value(detail)
-            else string_agg(reason || ' (' || detail || ')', '; ' order by reason) filter (where detail != '')
+            else array_to_string(list_sort(list(reason || ' (' || detail || ')') filter (where detail != '')), '; ')
         end as detail
     from temp.reason
     group by dataset, row_id
