@@ -212,7 +212,7 @@ def test_too_little_memory_says_so_halts_and_leaves_nothing_half_done(tmp_path, 
     path = tmp_path / "abr.duckdb"
     assert abr("load", "tests/examples/books", "--database", path).code == 0
     before = command_line.contents(path)
-    ended = limited("60MB", "load", books, "--database", path)
+    ended = limited("25MB", "load", books, "--database", path)
     assert ended.code == 3
     assert "CRITICAL ERROR (HALT)" in ended.err
     assert "ABR_MEMORY_LIMIT" in ended.err
