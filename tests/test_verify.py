@@ -268,6 +268,8 @@ def test_a_write_off_that_nobody_made_is_named(connection):
         ("time_logs", "odd_cells = '{}'", "L-1"),
         ("time_logs", "home_hash = home_hash + 1", "L-1"),
         ("invoice_lines", "home_hash = 0", "INV-1/1"),
+        ("time_logs", "key_hash = key_hash + 1", "L-1"),
+        ("contracts", "key_hash = 0", "C-1"),
         ("invoices", "status = 'void'", "INV-1"),
         ("invoice_lines", "net_amount = -net_amount", "INV-1/1"),
         ("invoice_lines", "duration_cell = 'minutes'", "INV-1/1"),

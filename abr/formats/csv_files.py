@@ -83,7 +83,7 @@ def _in_pieces(connection: duckdb.DuckDBPyConnection, table: Table, wanted: Sequ
     """Read on every core and return the count of rows, or None where the file must be read in one piece."""
     try:
         rows = _write(connection, table, wanted, LINE_BYTES_MAX, PIECE_BYTES)
-    except duckdb.InterruptException:
+    except (duckdb.InterruptException, duckdb.OutOfMemoryException):
         raise
     except duckdb.Error:
         return None  # read in one piece, it either works or says what is wrong
@@ -102,7 +102,7 @@ def _in_one_piece(
         raise fault(table.path, "has line breaks inside its cells and more than 4 GB", "split it into smaller files")
     try:
         return _write(connection, table, wanted, size + 1, size + 1)
-    except duckdb.InterruptException:
+    except (duckdb.InterruptException, duckdb.OutOfMemoryException):
         raise
     except duckdb.Error as error:
         return _explained(connection, table, wanted, str(error), retry=retry)

@@ -54,7 +54,7 @@ def _whole(path: Path) -> Iterator[None]:
     path.open("rb").close()
     try:
         yield
-    except duckdb.InterruptException:
+    except (duckdb.InterruptException, duckdb.OutOfMemoryException):
         raise
     except duckdb.Error as error:
         path.open("rb").close()

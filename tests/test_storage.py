@@ -1,0 +1,220 @@
+"""What lies where in the file: look-ups that follow what arrives, tables sorted again, memory that is bounded."""
+
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from abr import compacting, database, loading, reconciliation_engine
+from tests import command_line, harness
+from tests.command_line import abr
+
+ROWS = 400_000
+PROJECTS = 1000
+
+
+def fill(connection, *, rows=ROWS, first=0):
+    """Load time logs with ids of 26 random characters, made up by SQL."""
+    cells = ", ".join(f"null::varchar as {cell}" for cell in loading.cells_of("time_logs"))
+    driver = connection.connection.driver_connection
+    connection.rollback()
+    driver.execute(f"create or replace temp table arriving as select {cells} limit 0")
+    driver.execute(
+        "insert into arriving by name select left(md5(i::varchar), 26) as time_log_id, 'ann' as person, "
+        f"'P-' || (hash(i) % {PROJECTS}) as project_id, '2026-02-02' as worked_on, '3600' as seconds "
+        f"from range({first}, {first + rows}) as made(i)"
+    )
+    with connection.begin():
+        return loading.load(connection, {"time_logs": "arriving"}, source="canonical", now=harness.NOW).counts[0]
+
+
+def content(connection):
+    """Return every row of the large tables, in an order that does not depend on where it lies."""
+    found = {
+        table: connection.exec_driver_sql(f"from {table} order by all").fetchall() for table in compacting.SORTED_TABLES
+    }
+    connection.rollback()
+    return found
+
+
+def bytes_read() -> int:
+    return int(re.search(r"rchar: (\d+)", Path("/proc/self/io").read_text())[1])
+
+
+# ---- a load ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="needs Linux to say what a process has read")
+def test_a_small_load_reads_four_bytes_of_each_row_and_no_text_of_those_it_does_not_touch(tmp_path):
+    url = f"duckdb:///{tmp_path}/abr.duckdb"
+    with database.connect(url) as connection:
+        fill(connection)
+    with database.connect(url) as connection:
+        before = bytes_read()
+        count = fill(connection, rows=100, first=ROWS)
+        read = bytes_read() - before
+        assert (count.new, count.unchanged) == (100, 0)
+    # The ids alone take more than 6 MB in the file, the numbers made of them 1.6 MB.
+    assert read < 4_000_000
+
+
+def test_keys_with_one_hash_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(loading, "key_hash_of", lambda dataset: "1::integer")
+    log = {"project_id": "P-1", "person": "ann", "worked_on": "2026-02-02", "hours": "1"}
+    with harness.fresh_database() as connection:
+        harness.receive(connection, {"time_logs": [log | {"time_log_id": f"L-{number}"} for number in range(9)]})
+        changed = [log | {"time_log_id": "L-3", "hours": "2"}, log | {"time_log_id": "L-4"}, log | {"time_log_id": "N"}]
+        count = harness.receive(connection, {"time_logs": changed}).counts[0]
+        assert (count.new, count.superseded, count.unchanged, count.withdrawn) == (1, 1, 1, 0)
+        harness.receive(connection, {"time_logs": [log | {"time_log_id": "L-5"}]}, source="other")
+        assert harness.rows(connection, "select distinct key from source.conflict") == [{"key": "L-5"}]
+        count = harness.receive(connection, {"time_logs": changed}, is_complete=True).counts[0]
+        assert (count.unchanged, count.withdrawn) == (3, 7)
+        assert harness.rows(connection, "from source.conflict") == []
+
+
+# ---- sorting again --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def scattered(tmp_path):
+    """Yield a database whose small loads lie unsorted at the end of its time logs."""
+    with database.connect(f"duckdb:///{tmp_path}/abr.duckdb") as connection:
+        for dataset in ("contracts", "projects", "rates", "invoices", "invoice_lines"):
+            harness.receive(connection, {dataset: command_line.BOOKS[dataset]})
+        fill(connection)
+        for cycle in range(5):
+            fill(connection, rows=1000, first=ROWS + cycle * 1000)
+        harness.run(connection)
+        yield connection
+
+
+def test_compacting_sorts_and_changes_no_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(compacting, "_PIECE_ROWS_MIN", 50_000)
+    with scattered(tmp_path) as connection:
+        before = content(connection)
+        assert not compacting.is_sorted(connection, "source.time_logs")
+        told = []
+        compacting.compact(connection, lambda table, share: told.append((table, share)))
+        assert ("source.time_logs", 0.0) in told
+        assert max(share for table, share in told if table == "source.time_logs") == 7 / 8
+        assert all(compacting.is_sorted(connection, table) for table in compacting.SORTED_TABLES)
+        assert content(connection) == before
+        assert reconciliation_engine.verify(connection) == []
+        connection.rollback()
+        told.clear()
+        compacting.compact(connection, lambda *what: told.append(what))
+        assert told == []
+
+
+def test_a_file_does_not_grow_with_the_number_of_loads_and_compactions(tmp_path):
+    path = tmp_path / "abr.duckdb"
+    with database.connect(f"duckdb:///{path}") as connection:
+        fill(connection, rows=100_000)
+        sizes = []
+        for cycle in range(30):
+            fill(connection, rows=100, first=100_000 + cycle * 100)
+            compacting.compact(connection)
+            sizes.append(path.stat().st_size)
+        assert max(sizes[10:]) <= max(sizes[:10]) * 1.2
+
+
+KILLED = """
+import os
+from abr import compacting
+from sqlalchemy import Connection
+compacting._PIECE_ROWS_MIN = 20_000
+real, seen = Connection.exec_driver_sql, [0]
+def dies(self, statement, *more, **named):
+    found = real(self, statement, *more, **named)
+    if "temp.piece" in statement or statement.startswith(("create or replace temp table piece", "delete from source")):
+        seen[0] += 1
+        if seen[0] == {moment}:
+            os.kill(os.getpid(), 9)
+    return found
+Connection.exec_driver_sql = dies
+before = compacting._checkpoint
+def checkpoint(connection):
+    if seen[0] >= {moment} - 1 and {before_checkpoint}:
+        os.kill(os.getpid(), 9)
+    before(connection)
+compacting._checkpoint = checkpoint
+"""
+
+
+@pytest.mark.parametrize(("moment", "before_checkpoint"), [(1, False), (2, False), (7, False), (9, True)])
+def test_a_kill_at_any_moment_of_compacting_loses_nothing(tmp_path, moment, before_checkpoint):
+    path = tmp_path / "abr.duckdb"
+    with database.connect(f"duckdb:///{path}") as connection:
+        fill(connection, rows=100_000)
+        fill(connection, rows=1000, first=100_000)
+        before = content(connection)
+    hook = KILLED.format(moment=moment, before_checkpoint=before_checkpoint)
+    ended = command_line.ended(command_line.started("db", "compact", "--database", path, hook=hook))
+    assert ended.code == -signal.SIGKILL, ended
+    with database.connect(f"duckdb:///{path}") as connection:
+        assert content(connection) == before
+        compacting.compact(connection)
+        assert compacting.is_sorted(connection, "source.time_logs")
+        assert content(connection) == before
+
+
+# ---- bounded memory -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def books(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("books")
+    subprocess.run(
+        [sys.executable, "-m", "abr", "simulate", "--logs", "200000", "--contracts", "400", "--until", "2026-03-31",
+         "--out", folder],
+        check=True,
+        capture_output=True,
+        env=command_line.environment(),
+    )  # fmt: skip
+    return folder
+
+
+def limited(limit, *arguments):
+    return command_line.ended(command_line.started(*arguments, env=command_line.environment(ABR_MEMORY_LIMIT=limit)))
+
+
+SPILLS = """
+import atexit, os, threading
+from pathlib import Path
+seen, done = set(), threading.Event()
+def watch():
+    while not done.wait(0.002):
+        seen.update(path.name for path in Path({folder!r}).glob("abr.duckdb.tmp/*"))
+threading.Thread(target=watch, daemon=True).start()
+atexit.register(lambda: (done.set(), Path({folder!r}, "spilled").write_text(" ".join(seen))))
+"""
+
+
+def test_a_load_and_a_first_run_that_do_not_fit_into_memory_use_a_folder_beside_the_database(tmp_path, books):
+    path = tmp_path / "abr.duckdb"
+    hook = SPILLS.format(folder=str(tmp_path))
+    for command in (["load", books], ["run", "--as-of", "2026-03-31"]):
+        process = command_line.started(
+            *command, "--database", path, hook=hook, env=command_line.environment(ABR_MEMORY_LIMIT="250MB")
+        )
+        ended = command_line.ended(process)
+        assert ended.code == 0, ended
+        assert "duckdb_temp" in (tmp_path / "spilled").read_text(), command
+        assert not (tmp_path / "abr.duckdb.tmp").exists()
+
+
+def test_too_little_memory_says_so_halts_and_leaves_nothing_half_done(tmp_path, books):
+    path = tmp_path / "abr.duckdb"
+    assert abr("load", "tests/examples/books", "--database", path).code == 0
+    before = command_line.contents(path)
+    ended = limited("25MB", "load", books, "--database", path)
+    assert ended.code == 3
+    assert "CRITICAL ERROR (HALT)" in ended.err
+    assert "ABR_MEMORY_LIMIT" in ended.err
+    assert "Traceback" not in ended.err
+    assert command_line.contents(path) == before
