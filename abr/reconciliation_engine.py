@@ -41,7 +41,7 @@ _KIND_OF_HOME = (
 )
 # More than so many touched ids are worked off in batches of about so many time logs, each a run of its own.
 _BATCH_IDS_MIN = 1_000
-_BATCH_LOGS = 1_000_000
+_BATCH_LOGS = 1_500_000
 _RUN_COLUMNS = (
     "run_id",
     "as_of",
@@ -328,8 +328,10 @@ def scope_to_changes(connection: Connection) -> int:
     """
     _clear_scope(connection)
     touched = "select distinct kind, id from source.change"
-    if connection.exec_driver_sql(f"select count(*) from ({touched})").scalar_one() <= _BATCH_IDS_MIN:
-        _close_scope(connection, touched)
+    count = connection.exec_driver_sql(f"select count(*) from ({touched})").scalar_one()
+    if count <= _BATCH_IDS_MIN:
+        if count:
+            _close_scope(connection, touched)
         return 1
     # What an id weighs is read from the numbers that its rows carry; two projects that share one count twice.
     connection.exec_driver_sql(

@@ -144,12 +144,13 @@ def canonical(sql: str) -> str:
 
 def digest(connection: Connection) -> str:
     """Return the md5 of every view in the database: the rules that compute a run."""
-    stored = stored_text(connection)
-    printed = hash(tuple(stored.items()))
-    known: tuple[int, str] | None = connection.info.get("abr_rules_digest")
-    if known is None or known[0] != printed:
+    # A view that is made or replaced gets a new number, and asking for numbers is ten times as fast as for texts.
+    numbers = tuple(connection.exec_driver_sql("select count(*), max(view_oid) from duckdb_views()").one())
+    known: tuple[tuple[int, int], str] | None = connection.info.get("abr_rules_digest")
+    if known is None or known[0] != numbers:
+        stored = stored_text(connection)
         text = "\n".join(f"{name}\n{canonical(sql)}" for name, sql in sorted(stored.items()))
-        known = (printed, hashlib.md5(text.encode(), usedforsecurity=False).hexdigest())
+        known = (numbers, hashlib.md5(text.encode(), usedforsecurity=False).hexdigest())
         connection.info["abr_rules_digest"] = known
     return known[1]
 
