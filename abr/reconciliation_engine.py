@@ -39,6 +39,37 @@ _KIND_OF_HOME = (
     "case when entity = 'time_logs' then 'project' when entity in ('invoices', 'invoice_lines') then 'invoice' "
     "else 'contract' end"
 )
+# What belongs to what is in scope, and is therefore in scope too, kind by kind.
+_TIES = (
+    (
+        "contract",
+        (
+            "select contract_id from source.invoices where ended_load_id is null and contract_id is not null "
+            "and coalesce(invoice_id, '') in (select invoice_id from temp.scope_invoice)"
+        ),
+    ),
+    (
+        "contract",
+        (
+            "select contract_id from source.projects where ended_load_id is null and contract_id is not null "
+            "and project_id in (select project_id from temp.scope_project)"
+        ),
+    ),
+    (
+        "project",
+        (
+            "select project_id from source.projects where ended_load_id is null and project_id is not null "
+            "and coalesce(contract_id, '') in (select contract_id from temp.scope_contract)"
+        ),
+    ),
+    (
+        "invoice",
+        (
+            "select coalesce(invoice_id, '') from source.invoices where ended_load_id is null "
+            "and coalesce(contract_id, '') in (select contract_id from temp.scope_contract)"
+        ),
+    ),
+)
 # More than so many touched ids are worked off in batches of about so many time logs, each a run of its own.
 _BATCH_IDS_MIN = 1_000
 _BATCH_LOGS = 1_500_000
@@ -372,31 +403,10 @@ def _close_scope(connection: Connection, touched: str) -> None:
         _add_to_scope(connection, kind, f"select distinct id from ({touched}) where kind = '{kind}'")
     if not is_scoped(connection):
         return
-    _extend(
-        connection,
-        "contract",
-        "select contract_id from source.invoices where ended_load_id is null and contract_id is not null "
-        "and coalesce(invoice_id, '') in (select invoice_id from temp.scope_invoice)",
-    )
-    # A project shared by two contracts ties them together: which one a log belongs to depends on both.
-    while _extend(
-        connection,
-        "contract",
-        "select contract_id from source.projects where ended_load_id is null and contract_id is not null "
-        "and project_id in (select project_id from temp.scope_project)",
-    ) + _extend(
-        connection,
-        "project",
-        "select project_id from source.projects where ended_load_id is null and project_id is not null "
-        "and coalesce(contract_id, '') in (select contract_id from temp.scope_contract)",
-    ):
+    # A project shared by two contracts ties them together: which one a log belongs to depends on both. So does an
+    # invoice that names two, and one without an id: its rows are looked at together.
+    while sum(_extend(connection, kind, ids) for kind, ids in _TIES):
         pass
-    _extend(
-        connection,
-        "invoice",
-        "select invoice_id from source.invoices where ended_load_id is null and invoice_id is not null "
-        "and coalesce(contract_id, '') in (select contract_id from temp.scope_contract)",
-    )
 
 
 def _extend(connection: Connection, kind: str, ids: str) -> int:

@@ -184,3 +184,23 @@ def test_a_first_run_killed_between_or_within_batches_goes_on_where_it_was(tmp_p
         assert len(harness.rows(opened, "from report.finding")) == 24
         assert harness.rows(opened, "select count(*) as n from audit.finding")[0]["n"] == 24
         assert reconciliation_engine.verify(opened) == []
+
+
+def test_an_invoice_without_an_id_counts_at_its_contract_also_when_only_a_log_was_touched(connection):
+    bills = [
+        {"contract_id": "C-1", "currency": "EUR", "status": "issued", "issued_on": "2026-03-31"},
+        {"contract_id": "C-2", "currency": "EUR", "status": "issued", "issued_on": "2026-03-30"},
+        {"invoice_id": "I-1", "contract_id": "C-3", "currency": "EUR", "status": "issued", "issued_on": "2026-03-30"},
+        {"invoice_id": "I-1", "contract_id": "C-4", "currency": "EUR", "status": "issued", "issued_on": "2026-03-30"},
+    ]
+    harness.wipe(connection)
+    harness.receive(connection, BOOKS | {"invoices": bills})
+    run_all(connection)
+    later = [{**BOOKS["time_logs"][place], "time_log_id": f"later-{place}"} for place in (0, 6)]
+    harness.receive(connection, {"time_logs": later})
+    run_all(connection)
+    assert reconciliation_engine.verify(connection) == []
+    positions = harness.rows(
+        connection, "select contract_id, quarantined_line_count as n from report.contract_position where n > 0"
+    )
+    assert sorted(row["contract_id"] for row in positions) == ["C-1", "C-2", "C-3", "C-4"]
