@@ -528,7 +528,8 @@ def _give_back_memory(connection: Connection) -> None:
 
     The removed rows of a temporary table stay in memory, and every scan passes over them, until a checkpoint.
     """
-    if connection.info.get("abr_rows_filled", 0) < _ROWS_KEPT:
+    is_prepared = "abr_fills_prepared" in connection.info  # else the next run makes the tables anew
+    if not is_prepared or connection.info.get("abr_rows_filled", 0) < _ROWS_KEPT:
         return
     for name in _filled_tables(connection):
         connection.exec_driver_sql(f"delete from temp.{name}")
