@@ -552,16 +552,22 @@ def _run(
     progress: Callable[[str, float | None], None] | None = None,
     is_batch: bool = False,
 ) -> reconciliation_engine.Run:
-    run = reconciliation_engine.run_once if is_batch else reconciliation_engine.run_all
-    return run(
-        connection,
-        as_of,
-        thresholds=settings.threshold_amount,
-        settings=settings_module.result_settings(settings),
-        is_strict=is_strict,
-        clock=clock,
-        progress=progress and (lambda done, total: progress("reconciling", done / total)),
-    )
+    def run(told: reconciliation_engine.Progress | None) -> reconciliation_engine.Run:
+        return reconciliation_engine.run_once(
+            connection,
+            as_of,
+            thresholds=settings.threshold_amount,
+            settings=settings_module.result_settings(settings),
+            is_strict=is_strict,
+            clock=clock,
+            progress=told,
+        )
+
+    def tell(done: int, total: int) -> None:
+        if progress:
+            progress("reconciling", done / total)
+
+    return run(tell) if is_batch else reconciliation_engine.run_all(connection, run, tell)
 
 
 # ---- the main job -----------------------------------------------------------------------------------------------

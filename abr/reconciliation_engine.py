@@ -21,6 +21,8 @@ from abr.exceptions import ABRError, ContractComplianceError, DataIntegrityError
 from abr.settings import Thresholds
 from abr.settings import thresholds as thresholds_of
 
+# Told how many of how many steps are done.
+Progress = Callable[[int, int], object]
 # The tables a run writes itself; every other work table is filled from its view.
 _INPUTS = ("cycle", "threshold", "scope_contract", "scope_project", "scope_invoice")
 _LOG_COUNTS = ("logs_received", "logs_eligible", "logs_quarantined", "logs_excluded", "logs_out_of_term")
@@ -124,7 +126,7 @@ def run_once(
     settings: Mapping[str, str],
     is_strict: bool = False,
     clock: Callable[[], datetime] = utc_now,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress | None = None,
 ) -> Run:
     """Reconcile everything up to `as_of` and record what changed; return the run.
 
@@ -158,17 +160,8 @@ def run_once(
         raise
 
 
-def run_all(
-    connection: Connection,
-    as_of: date,
-    *,
-    thresholds: Thresholds,
-    settings: Mapping[str, str],
-    is_strict: bool = False,
-    clock: Callable[[], datetime] = utc_now,
-    progress: Callable[[int, int], object] | None = None,
-) -> Run:
-    """Run until nothing touched is left and return the last run; see `run_once`.
+def run_all(connection: Connection, run: Callable[[Progress], Run], progress: Progress | None = None) -> Run:
+    """Run until nothing touched is left and return the last run. `run` is `run_once` with all but its progress given.
 
     What is left after an interruption is taken up by the next run, whoever starts it.
     """
@@ -180,18 +173,10 @@ def run_all(
         if progress:
             progress(steps - left + done, steps)
 
-    while True:
-        run = run_once(
-            connection,
-            as_of,
-            thresholds=thresholds,
-            settings=settings,
-            is_strict=is_strict,
-            clock=clock,
-            progress=told,
-        )
-        if not is_pending(connection):
-            return run
+    last = run(told)
+    while is_pending(connection):
+        last = run(told)
+    return last
 
 
 def is_pending(connection: Connection) -> bool:
@@ -248,7 +233,7 @@ def _reconcile(
     is_strict: bool,
     started_at: datetime,
     clock: Callable[[], datetime],
-    progress: Callable[[int, int], object] | None,
+    progress: Progress | None,
 ) -> Run:
     last = connection.exec_driver_sql("select as_of, run_id from reconcile.last_run").first()
     if last is not None and as_of < last.as_of:
@@ -364,6 +349,8 @@ def scope_to_changes(connection: Connection) -> int:
         if count:
             _close_scope(connection, touched)
         return 1
+    # A new temporary table makes DuckDB plan prepared statements again, with the optimizers on that they must not have.
+    connection.info.pop("abr_fills_prepared", None)
     # What an id weighs is read from the numbers that its rows carry; two projects that share one count twice.
     connection.exec_driver_sql(
         f"""
@@ -376,9 +363,16 @@ def scope_to_changes(connection: Connection) -> int:
             select project_id, contract_id, coalesce(log_count, 0) as log_count from source.projects
             left join log_home on log_home.home_hash = {loading.home_hash("project_id")} where ended_load_id is null
         ),
+        owner as (
+            select 'contract' as kind, contract_id as id, log_count from project where contract_id is not null
+            union all
+            select 'project', id, log_count from ({touched}) inner join log_home
+            on kind = 'project' and log_home.home_hash = {loading.home_hash("id")}
+            where id not in (select project_id from project where contract_id is not null and project_id is not null)
+        ),
         weighed as (
             select kind, id, 1 + coalesce(sum(log_count), 0) as weight
-            from ({touched}) left join project on kind = 'contract' and id = contract_id group by all
+            from ({touched}) left join owner using (kind, id) group by all
         )
         select kind, id, (sum(weight) over (order by kind, id) - weight) // {_BATCH_LOGS} as number from weighed
         """,
@@ -442,7 +436,7 @@ def fill_work_tables(
     *,
     is_planned_once: bool = False,
     until: str | None = None,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Fill every work table from its view, in order, for what is in scope.
 
@@ -473,7 +467,7 @@ def fill_work_tables(
             run(f"execute abr_fill_{name}")
 
 
-def _fill_anew(connection: Connection, *, until: str | None, progress: Callable[[int, int], object] | None) -> None:
+def _fill_anew(connection: Connection, *, until: str | None, progress: Progress | None) -> None:
     order = _filled_tables(connection)
     connection.info.pop("abr_fills_prepared", None)
     for place, name in enumerate(order):
@@ -679,7 +673,10 @@ def waive(connection: Connection, quarantine_id: str, *, decided_by: str, reason
     Raises UsageError where no such row is set aside, or it is waived already.
     """
     row = connection.execute(
-        text("select entity, key, home, contract_id, state from audit.quarantine_open where quarantine_id = :id"),
+        text(
+            f"select entity, key, home, {_KIND_OF_HOME} as kind, contract_id, state from audit.quarantine_open "
+            "where quarantine_id = :id"
+        ),
         {"id": quarantine_id},
     ).first()
     if row is None:
@@ -691,8 +688,7 @@ def waive(connection: Connection, quarantine_id: str, *, decided_by: str, reason
         "waiver",
         {"decided_at": now, "quarantine_id": quarantine_id, "decided_by": decided_by, "reason": reason},
     )
-    kind = {"time_logs": "project", "invoices": "invoice", "invoice_lines": "invoice"}.get(row.entity, "contract")
-    _touch(connection, kind, row.home)
+    _touch(connection, row.kind, row.home)
     return Decision(f"{row.entity} {row.key}", row.contract_id, None, None, decided_by, reason)
 
 
@@ -811,8 +807,13 @@ def _recomputed_differently(connection: Connection) -> list[Difference]:
     run = connection.exec_driver_sql
     _clear_scope(connection)
     _close_scope(connection, "select distinct kind, id from source.change")
-    for kind in ("contract", "project", "invoice"):
-        run(f"create or replace temp table pending_{kind} as from temp.scope_{kind}")
+    run(
+        "create or replace temp table pending as "
+        + " union all ".join(
+            f"select '{kind}' as kind, {kind}_id as id from temp.scope_{kind}"
+            for kind in ("contract", "project", "invoice")
+        )
+    )
     # All of this is rolled back by the caller, the marks that say what is left to look at as well.
     touch_everything(connection)
     found: dict[Difference, None] = {}
@@ -837,7 +838,7 @@ def batches(connection: Connection) -> Iterator[int]:
 def _differences(connection: Connection) -> list[Difference]:
     """Return what the work tables have that is not stored, and the other way round, for all that is not pending."""
     run = connection.exec_driver_sql
-    settled = "not in (select contract_id from temp.pending_contract)"
+    settled = "not in (select id from temp.pending where kind = 'contract')"
     found = [
         Difference("control total", f"{row.what} {row.id}", row.detail)
         for row in run("select what, id, detail from reconcile.broken_total order by all").fetchall()
@@ -852,16 +853,12 @@ def _differences(connection: Connection) -> list[Difference]:
         union all
         select 'quarantine', quarantine_id, concat(entity, ' ', key, ' ', reasons, ' ', change)
         from temp.quarantine_change
-        where not case
-            when entity = 'time_logs' then home in (select project_id from temp.pending_project)
-            when entity in ('invoices', 'invoice_lines') then home in (select invoice_id from temp.pending_invoice)
-            else home in (select contract_id from temp.pending_contract)
-        end
+        where ({_KIND_OF_HOME}, home) not in (select (kind, id) from temp.pending)
         union all
         select 'log count', coalesce(log_count.project_id, log_count_open.project_id), 'stored count differs'
         from temp.log_count full join audit.log_count_open using (project_id)
         where coalesce(log_count.project_id, log_count_open.project_id)
-            not in (select project_id from temp.pending_project)
+            not in (select id from temp.pending where kind = 'project')
         and coalesce(log_count.project_id, log_count_open.project_id) in (select project_id from temp.scope_project)
         and (log_count.logs_received, log_count.logs_eligible, log_count.logs_quarantined, log_count.logs_excluded,
             log_count.logs_out_of_term) is distinct from (log_count_open.logs_received, log_count_open.logs_eligible,

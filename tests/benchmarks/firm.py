@@ -67,9 +67,13 @@ def run(
 ) -> reconciliation_engine.Run:
     """Make one cycle, or those that much work takes, with the settings a monitor has that was told nothing."""
     connection.rollback()
-    return reconciliation_engine.run_all(
-        connection, as_of, thresholds=SETTINGS.threshold_amount, settings=RESULT_SETTINGS, progress=progress
-    )
+
+    def once(told: reconciliation_engine.Progress) -> reconciliation_engine.Run:
+        return reconciliation_engine.run_once(
+            connection, as_of, thresholds=SETTINGS.threshold_amount, settings=RESULT_SETTINGS, progress=told
+        )
+
+    return reconciliation_engine.run_all(connection, once, progress)
 
 
 def arriving_logs(
