@@ -11,8 +11,10 @@ What surprises:
   instance, and that must never be the one that holds the books. Nothing here opens the database's own file.
 - Removing a thousand ids from ten million rows costs a scan of them all. So the open state is a view: a table that
   was settled some runs ago, without what has newer versions, and those. It is settled again once they are many.
-- Merging the small row groups that appending leaves has DuckDB read and write the metadata of all row groups of a
-  table, however old. So most checkpoints merge nothing, and now and then one merges all that has come since.
+- Merging the small row groups that appending leaves has DuckDB read the metadata of all row groups of a table, however
+  old. So most checkpoints merge nothing, and now and then one merges all that has come since.
+- A checkpoint of DuckDB 1.5 uses the metadata of unchanged row groups again, and what is left of a block may point on
+  to what is gone. Readers before 1.4.2 follow that and fail, so the copy's metadata is written whole each time.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ HEARTBEAT_SECONDS = 60.0
 # Histories by the key of what they are versions of. Beside audit.finding stands audit.finding_open, its open state.
 HISTORIES = {"finding": "finding_id", "position": "contract_id", "quarantine": "quarantine_id"}
 _IS_OPEN = "state in ('open', 'waived')"
-_FORMAT = 1  # another number has every generation built anew
+_FORMAT = 2  # another number has every generation built anew
 _ROOTS = ("report", "work.currency")  # what is published, with all it reads
 _RULES = ("finding_rules", "quarantine_rules", "reference_rules", "coverage_rules")
 # An open state is settled anew when so many versions have come since, or so large a part of it.
@@ -479,6 +481,7 @@ def _writing(publisher: Publisher, path: Path) -> Iterator[duckdb.DuckDBPyConnec
         # One thread: there is little to do each time, and the machine has readers to serve.
         publisher.copier = copy = duckdb.connect(config={"threads": 1})
         copy.execute("set enable_progress_bar = false")
+        copy.execute("set experimental_metadata_reuse = false")
     try:
         # What is torn is thrown away: it needs no log to be mended from, only that a checkpoint is all or nothing.
         copy.execute(f"attach {_quoted(str(file))} as abr_audit (recovery_mode 'no_wal_writes')")

@@ -262,16 +262,20 @@ with duckdb.connect(sys.argv[1], read_only=True) as copy:
 """
 
 
+def read_all(python: str | Path, file: Path) -> list[str]:
+    """Return what that Python's DuckDB reads of the copy: its version, then a line for each view."""
+    done = subprocess.run([python, "-c", READ_ALL, file], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
 def test_the_oldest_duckdb_promised_reads_every_view_as_todays_does(opened, path, copy, monkeypatch, oldest_python):
     monkeypatch.setattr(publishing, "_SETTLED_MIN", 12)
     for number in range(1, 8):
         work(opened, number)
         publishing.publish(copy, now=NOW)
     file = publishing.file_of(path)
-    old, new = (
-        subprocess.run([python, "-c", READ_ALL, file], check=True, capture_output=True, text=True).stdout.splitlines()
-        for python in (oldest_python, sys.executable)
-    )
+    old, new = (read_all(python, file) for python in (oldest_python, sys.executable))
     assert (old[0], new[0]) == (OLDEST_DUCKDB, duckdb.__version__)
     assert len(old) == 13
     assert all(" True [" in line for line in old[1:])
