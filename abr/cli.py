@@ -1179,12 +1179,15 @@ def simulate_command(
         Path | None, typer.Option(help="Write canonical files to this folder instead of a database.")
     ] = None,
     files: Annotated[
-        FileKind, typer.Option(help="What files --out writes; Parquet is smaller and loads faster.")
-    ] = FileKind.CSV,
+        FileKind | None,
+        typer.Option(help="What files --out writes; Parquet is smaller and loads faster.", show_default="csv"),
+    ] = None,
     database_url: DatabaseOption = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Write a synthetic firm, by default to abr-demo.duckdb; the same seed and date give the same data."""
+    if files and not out:
+        raise UsageError("--files says what --out writes", "add --out FOLDER, or leave --files out to write a database")
     settings = _settings(database_url)
     if database_url is None and settings_module.origins(settings)["database_url"] == "default":
         settings = settings_module.on_database(settings, DEMO_DATABASE, "the demo")
@@ -1192,7 +1195,7 @@ def simulate_command(
     size = data_simulator.FirmSize(count, contracts or max(40, count // 500), days)
     day = until.date() if until else settings_module.today(settings, _now())
     if out:
-        _write_files(out, f".{files}", seed=seed, until=day, size=size)
+        _write_files(out, f".{files or FileKind.CSV}", seed=seed, until=day, size=size)
         return
     path = settings_module.database_path(settings)
     with _opened(settings) as connection:

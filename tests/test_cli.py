@@ -565,6 +565,13 @@ def test_simulate_writes_parquet_files_that_say_the_same(folder):
     )
 
 
+def test_simulate_into_a_database_does_not_pass_over_a_kind_of_files(folder):
+    ended = abr("simulate", "--logs", 300, "--until", AS_OF, "--files", "parquet")
+    assert ended.code == 2
+    assert "add --out FOLDER" in ended.err
+    assert not list(folder.iterdir())
+
+
 # ---- the monitor ----------------------------------------------------------------------------------------------------
 
 
