@@ -1,5 +1,4 @@
 -- One row per sum billed for no eligible log (contract_id, about): direct lines by log id, and what a pool has left.
--- Where a run looks at a contract's later months only, the direct lines without an eligible log are those they were.
 with
 
 pooled as (
@@ -14,14 +13,13 @@ pooled as (
 )
 
 select
-    direct.contract_id,
-    'log:' || direct.time_log_id as about,
-    direct.billed_minor as amount_minor,
-    direct.billed_seconds as seconds,
+    contract_id,
+    'log:' || time_log_id as about,
+    billed_minor as amount_minor,
+    billed_seconds as seconds,
     null::varchar as invoice_ids
 from temp.direct
-inner join temp.scope_contract using (contract_id)
-where direct.row_id is null and direct.billed_minor != 0 and scope_contract.from_day = '-infinity'
+where row_id is null and billed_minor != 0
 union all by name
 select
     pool.contract_id,

@@ -2,12 +2,11 @@
 -- A row that left did so because a new version superseded it, or because it became valid or disappeared (resolved).
 with
 
-fresh as (
+open_in_scope as (
 
     select
         quarantine_id,
         row_id,
-        home_hash,
         home,
         entity,
         key,
@@ -17,7 +16,34 @@ fresh as (
         detail,
         source,
         seconds,
-        worked_on,
+        state,
+        waived_by,
+        waived_reason
+    from audit.quarantine_open
+    where
+        (
+            entity in ('contracts', 'projects', 'rates')
+            and home in (select contract_id from temp.scope_contract)
+        )
+        or (entity = 'time_logs' and home in (select project_id from temp.scope_project))
+        or (entity in ('invoices', 'invoice_lines') and home in (select invoice_id from temp.scope_invoice))
+
+),
+
+fresh as (
+
+    select
+        quarantine_id,
+        row_id,
+        home,
+        entity,
+        key,
+        contract_id,
+        client,
+        reasons,
+        detail,
+        source,
+        seconds,
         state,
         waived_by,
         waived_reason
@@ -26,7 +52,6 @@ fresh as (
     select
         quarantine_id,
         row_id,
-        home_hash,
         home,
         entity,
         key,
@@ -36,38 +61,33 @@ fresh as (
         detail,
         source,
         seconds,
-        worked_on,
         state,
         waived_by,
         waived_reason
-    from temp.open_quarantine
-
-),
-
-gone as (
-
-    select open_quarantine.*
-    from temp.open_quarantine
-    anti join temp.quarantined on open_quarantine.quarantine_id = quarantined.quarantine_id
+    from open_in_scope
 
 )
 
 select
     fresh.*,
-    open_quarantine.opened_run_id,
-    open_quarantine.raw,
-    case when open_quarantine.quarantine_id is null then 'opened' else 'changed' end as change
+    quarantine_open.opened_run_id,
+    quarantine_open.raw,
+    case when quarantine_open.quarantine_id is null then 'opened' else 'changed' end as change
 from fresh
-left join temp.open_quarantine on fresh.quarantine_id = open_quarantine.quarantine_id
+left join audit.quarantine_open on fresh.quarantine_id = quarantine_open.quarantine_id
 union all by name
 select
-    gone.* replace (
+    open_in_scope.* replace (
         case
             when superseded.row_id is null then 'resolved'
             else 'superseded'
         end as state
     ),
+    quarantine_open.opened_run_id,
+    quarantine_open.raw,
     'closed' as change
-from gone
+from open_in_scope
+inner join audit.quarantine_open on open_in_scope.quarantine_id = quarantine_open.quarantine_id
 left join reconcile.superseded_row as superseded
-    on gone.entity = superseded.dataset and gone.row_id = superseded.row_id
+    on open_in_scope.entity = superseded.dataset and open_in_scope.row_id = superseded.row_id
+anti join temp.quarantined on open_in_scope.quarantine_id = quarantined.quarantine_id
