@@ -505,8 +505,8 @@ def _prepare_fills(connection: Connection) -> None:
         return
     run = connection.exec_driver_sql
     # A plan outlives the rows it was made for, so it may not rest on their statistics: DuckDB 1.5 packs sort keys by
-    # the smallest and greatest value at planning time, and returns garbage for others; filters that a join pushes to its
-    # other side outlive the execution too, and later ones miss rows. It stays so: plans are made again when executed.
+    # the smallest and greatest value at planning time, and returns garbage for others; filters that a join pushes to
+    # its other side outlive it too, and later executions miss rows. It stays so: plans are made again when executed.
     run("set disabled_optimizers = 'join_filter_pushdown,compressed_materialization,statistics_propagation'")
     try:
         for name in order:
