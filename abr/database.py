@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import duckdb
 import sqlalchemy
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+# DuckDB 1.5 drops rows by filters that a join pushes down to its other side: where a prepared statement is executed
+# again it may still hold the last execution's, and its threads and spilled rows may miss some (its issues 22075, 24182
+# and 25702).
+OPTIMIZERS_OFF = "join_filter_pushdown"
+
+
 def path_of(database_url: str) -> Path | None:
     """Return the file a database URL names; None for a database in memory. Raises UsageError for other URLs."""
     try:
@@ -36,6 +42,21 @@ def path_of(database_url: str) -> Path | None:
     if url.get_backend_name() != "duckdb":
         raise UsageError(f"{database_url} is no DuckDB database", "write it as duckdb:///abr.duckdb")
     return Path(url.database) if url.database and url.database != ":memory:" else None
+
+
+class Driver(Protocol):
+    """A connection of DuckDB's own, or SQLAlchemy's cover of one."""
+
+    def execute(self, statement: str) -> object:
+        """Execute a statement."""
+
+
+def set_up(driver: Driver) -> None:
+    """Give a new connection the settings that every one of ABR's has."""
+    # Progress on stderr is ABR's own. DuckDB's goes to stdout, wherever a process runs no script (python -c, spawned
+    # ones); the setting is a connection's, not the database's.
+    driver.execute("set enable_progress_bar = false")
+    driver.execute(f"set disabled_optimizers = '{OPTIMIZERS_OFF}'")
 
 
 @contextmanager
@@ -49,9 +70,7 @@ def connect(database_url: str, *, memory_limit: str | None = None, upgrade: bool
     if path is not None and not path.parent.is_dir():
         raise UsageError(f"the folder {path.parent} for the database does not exist", "create it, or name another")
     engine = sqlalchemy.create_engine(database_url, poolclass=NullPool)
-    # Progress on stderr is ABR's own. DuckDB's goes to stdout, wherever a process runs no script (python -c, spawned
-    # ones); the setting is a connection's, not the database's.
-    sqlalchemy.event.listen(engine, "connect", lambda driver, _: driver.execute("set enable_progress_bar = false"))
+    sqlalchemy.event.listen(engine, "connect", lambda driver, _: set_up(driver))
     connection = _open(engine, path)
     try:
         with explained(path):

@@ -201,7 +201,7 @@ def _source(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             f"the published copy {path} cannot be read: {_first_line(error)}", "start abr monitor, which renews it"
         ) from error
     with connection:
-        connection.execute("set enable_progress_bar = false")
+        database.set_up(connection)
         yield connection
 
 

@@ -44,6 +44,7 @@ from sqlalchemy import Connection
 from sqlalchemy.pool import NullPool
 
 from abr import views
+from abr.database import set_up
 from abr.exceptions import NotPublished, UsageError
 
 FILE = "abr_audit.duckdb"
@@ -148,6 +149,7 @@ def reading(database: Path) -> Iterator[tuple[Connection, Publication]]:
     engine = sqlalchemy.create_engine(
         sqlalchemy.URL.create("duckdb", database=str(path)), poolclass=NullPool, connect_args={"read_only": True}
     )
+    sqlalchemy.event.listen(engine, "connect", lambda driver, _: set_up(driver))
     try:
         if not path.exists():
             raise NotPublished(f"there is no published copy at {path}", "start the monitor")
@@ -480,7 +482,7 @@ def _writing(publisher: Publisher, path: Path) -> Iterator[duckdb.DuckDBPyConnec
     if copy is None:
         # One thread: there is little to do each time, and the machine has readers to serve.
         publisher.copier = copy = duckdb.connect(config={"threads": 1})
-        copy.execute("set enable_progress_bar = false")
+        set_up(copy)
         copy.execute("set experimental_metadata_reuse = false")
     try:
         # What is torn is thrown away: it needs no log to be mended from, only that a checkpoint is all or nothing.

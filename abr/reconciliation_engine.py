@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -503,18 +504,27 @@ def _prepare_fills(connection: Connection) -> None:
     order = connection.info.pop("abr_fills_to_prepare", None)
     if order is None:
         return
-    run = connection.exec_driver_sql
-    # A plan outlives the rows it was made for, so it may not rest on their statistics: DuckDB 1.5 packs sort keys by
-    # the smallest and greatest value at planning time, and returns garbage for others; filters that a join pushes to
-    # its other side outlive it too, and later executions miss rows. It stays so: plans are made again when executed.
-    run("set disabled_optimizers = 'join_filter_pushdown,compressed_materialization,statistics_propagation'")
-    try:
+    with plans_that_last(connection) as run:
         for name in order:
             run(f"prepare abr_clear_{name} as delete from temp.{name}")
             run(f"prepare abr_fill_{name} as insert into temp.{name} from work.{name}")
-    finally:
-        connection.rollback()
     connection.info["abr_fills_prepared"] = order
+
+
+@contextmanager
+def plans_that_last(connection: Connection) -> Iterator[Callable[[str], object]]:
+    """Yield what executes a statement; statements it prepares stay right whatever rows they meet later.
+
+    A plan outlives the rows it was made for, so it may not rest on their statistics: DuckDB 1.5 packs sort keys by the
+    smallest and greatest value at planning time, and returns garbage for others.
+    """
+    off = f"{database.OPTIMIZERS_OFF},compressed_materialization,statistics_propagation"
+    connection.exec_driver_sql(f"set disabled_optimizers = '{off}'")
+    try:
+        yield connection.exec_driver_sql
+    finally:
+        connection.exec_driver_sql(f"set disabled_optimizers = '{database.OPTIMIZERS_OFF}'")
+        connection.rollback()
 
 
 def _give_back_memory(connection: Connection) -> None:

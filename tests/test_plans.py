@@ -1,10 +1,11 @@
 """A run over a few contracts passes over the rows of all others: what reads a large table looks at home_hash first."""
 
 import json
+import random
 
 import pytest
 
-from abr import reconciliation_engine
+from abr import database, reconciliation_engine
 from tests import harness
 from tests.test_batches import BOOKS
 
@@ -71,3 +72,33 @@ def test_the_homes_of_what_is_in_scope_are_the_bits_that_are_set(connection):
     (bits,) = connection.exec_driver_sql("select bit_count(getvariable('project_homes'))").one()
     assert bits == 1
     assert connection.exec_driver_sql("select count(*) from temp.log_row").scalar_one() == 3
+
+
+def test_a_prepared_join_with_sums_finds_every_row_when_it_is_executed_again_for_others():
+    chance = random.Random(0)
+    with database.connect("duckdb://") as connection:
+        run = connection.exec_driver_sql
+        run("set threads = 2")
+        run(
+            "create temp table known as select log::bigint as log, 'C-' || (log // 1000) as contract_id "
+            "from range(614400) as logs(log)"
+        )
+        run("create temp table asked as from known limit 2")
+        connection.commit()
+        with reconciliation_engine.plans_that_last(connection) as prepared:
+            prepared(
+                "prepare matched as select count(log_count) from asked left join "
+                "(select contract_id, log, count(*) as log_count from known group by all) using (contract_id, log)"
+            )
+        for _ in range(20):
+            wanted = ", ".join(str(log) for log in chance.sample(range(614_400), 2))
+            run("delete from asked")
+            run(f"insert into asked from known where log in ({wanted})")
+            assert run("execute matched").scalar_one() == 2
+
+
+def test_no_connection_pushes_join_filters_down(tmp_path):
+    shown = "select current_setting('disabled_optimizers')"
+    with database.connect(f"duckdb:///{tmp_path}/abr.duckdb") as connection, connection.engine.connect() as other:
+        settings = [one.exec_driver_sql(shown).scalar() for one in (connection, other)]
+    assert settings == [database.OPTIMIZERS_OFF] * 2

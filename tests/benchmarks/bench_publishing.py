@@ -19,7 +19,7 @@ CHANGED = 1_000
 ROUNDS = 60  # each generation merges row groups and, below 10M rows, settles within them
 NOW = dt.datetime(2026, 3, 31, 12, 0)
 P50_MS_MAX = 100
-FLAT = 2.5  # 1.2 where metadata is used again, which DuckDB before 1.4.2 cannot always read
+FLAT = 1.5
 
 
 def add_run(connection, run_id: int, findings: str) -> None:
