@@ -131,6 +131,8 @@ _OWN_COLUMNS = (
 
 # What the rows of a large table lie together by.
 _HOMES = {"time_logs": "project_id", "invoice_lines": "invoice_id"}
+# From so many changed time logs on a load says whose they are, and not which, for what follows is looked at whole.
+_CHANGED_LOGS_MAX = 100_000
 # From so many new rows on it pays to sort them.
 _SORTED_ROWS_MIN = 10_000
 
@@ -249,7 +251,7 @@ def _load_dataset(
     table = f"source.{dataset}"
     key = _identity(dataset)
     this_source = f"source = {_quoted(source)}"
-    touched = "".join(f", {column}" for _, column in _TOUCHES[dataset])
+    touched = "".join(f", {column}" for column in _touched(dataset))
     read: int = run(f"select count(*) from {relation}").scalar_one()
     if is_complete and read == 0 and run(f"from {table} where ended_load_id is null and {this_source} limit 1").first():
         raise DataIntegrityError(
@@ -314,7 +316,9 @@ def _load_dataset(
             _insert_read_rows(connection, dataset, source, load_id=load_id, first_row_id=first_row_id, count=new_count)
         # What a row group's greatest row_id rules out is not read, so this finds the new rows at once.
         new_rows = f"select row_id, key_hash, {key} as key{touched} from {table} where row_id >= {first_row_id}"
-        _touch(connection, dataset, load_id, f"{new_rows} union all by name from temp.ended_row")
+        is_large = new_count + ended_count > _CHANGED_LOGS_MAX
+        changed_rows = f"{new_rows} union all by name from temp.ended_row"
+        _touch(connection, dataset, load_id, changed_rows, is_large=is_large)
         _mark_conflicts(connection, dataset, load_id, new_rows)
     for name in ("read_row", "read_key", "place", "live_row", "ended_row"):
         run(f"drop table temp.{name}")
@@ -377,11 +381,20 @@ def _insert_read_rows(
     )
 
 
-def _touch(connection: Connection, dataset: str, load_id: int, rows: str) -> None:
+def _touched(dataset: str) -> list[str]:
+    """Return the columns that say what a changed row touches."""
+    return [*(column for _, column in _TOUCHES[dataset]), *(["worked_on"] if dataset == "time_logs" else [])]
+
+
+def _touch(connection: Connection, dataset: str, load_id: int, rows: str, *, is_large: bool = False) -> None:
+    # A changed time log changes nothing of the months before it.
+    what = "null::date, null"
+    if dataset == "time_logs" and not is_large:
+        what = "coalesce(date_trunc('month', worked_on)::date, 'infinity'), key"
     for kind, column in _TOUCHES[dataset]:
         connection.exec_driver_sql(
-            "insert into source.change (load_id, kind, id) "
-            f"select distinct {load_id}, '{kind}', coalesce({column}, '') from ({rows})",
+            "insert into source.change (load_id, kind, id, from_day, time_log_id) "
+            f"select distinct {load_id}, '{kind}', coalesce({column}, ''), {what} from ({rows})",
         )
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.types import TypeEngine
 METADATA: Final = MetaData()
 MONEY: Final = Numeric(18, 4)
 FACTOR: Final = Numeric(9, 4)
+WHOLE: Final = Numeric(38, 0)
 
 SCHEMAS: Final = (
     "source",
@@ -208,6 +209,8 @@ CHANGE: Final = table(
     column("load_id", BigInteger(), "NULL: a person's decision (write-off, waiver)"),
     column("kind", String(), "contract, project or invoice", required=True),
     column("id", String(), "its id; empty for rows that name none", required=True),
+    column("from_day", Date(), "what comes before this first of a month is as it was; NULL: anything may have changed"),
+    column("time_log_id", String(), "the time log that changed, where from_day is not NULL"),
 )
 
 RUN: Final = table(
@@ -327,6 +330,7 @@ def quarantine_columns() -> tuple[Column[Any], ...]:
     return (
         column("run_id", BigInteger(), "the run that wrote this version", required=True),
         column("opened_run_id", BigInteger(), "the run that set the row aside", required=True),
+        home_hash("home"),
         column("quarantine_id", String(), "hash of data set, source, key and content", required=True),
         column("row_id", BigInteger(), "the row in source", required=True),
         column("home", String(), "the contract, project or invoice a run finds the row by", required=True),
@@ -339,6 +343,7 @@ def quarantine_columns() -> tuple[Column[Any], ...]:
         column("source", String(), required=True),
         column("raw", String(), "JSON: the row's cells", required=True),
         column("seconds", BigInteger()),
+        column("worked_on", Date(), "of a time log"),
         column("state", String(), "open, waived; in history also resolved or superseded", required=True),
         column("waived_by", String()),
         column("waived_reason", String()),
@@ -362,13 +367,42 @@ QUARANTINE_OPEN: Final = table(
 LOG_COUNT_OPEN: Final = table(
     "audit",
     "log_count_open",
-    "One row per project id: where its live time logs ended up, in logs and seconds, as of the newest run.",
+    "One row per project id and month: where its live time logs ended up, as of the newest run.",
     column("project_id", String(), "empty for logs that name none", required=True),
+    column("month", Date(), "its first day; NULL for logs without a date"),
     column("logs_received", BigInteger(), required=True),
     column("logs_eligible", BigInteger(), required=True),
     column("logs_quarantined", BigInteger(), required=True),
     column("logs_excluded", BigInteger(), required=True),
     column("logs_out_of_term", BigInteger(), required=True),
+)
+
+BALANCE_OPEN: Final = table(
+    "audit",
+    "balance_open",
+    "One row per contract and month: what its logs of that month add up to, as of the newest run.",
+    home_hash("contract id"),
+    column("contract_id", String(), required=True),
+    column("month", Date(), "its first day; NULL for logs without a date"),
+    column("rounded_seconds", BigInteger(), "what counts towards prepaid time", required=True),
+    column("unpaid_seconds", BigInteger(), "what counts towards the hours cap", required=True),
+    column("amount_minor", WHOLE, "what counts towards the money cap, in minor units", required=True),
+    column("fixed_seconds", BigInteger(), "what counts towards the cap of a fixed price", required=True),
+    column("expected_minor", WHOLE, required=True),
+    column("billed_minor", WHOLE, required=True),
+    column("unbilled_seconds", BigInteger(), "of leakage findings", required=True),
+    column("quarantined_seconds", BigInteger(), "not waived", required=True),
+)
+
+INVOICE_SPAN_OPEN: Final = table(
+    "audit",
+    "invoice_span_open",
+    "One row per live invoice whose lines speak of dates: the span of those dates, as of the newest run.",
+    home_hash("contract id"),
+    column("contract_id", String(), required=True),
+    column("invoice_id", String(), required=True),
+    column("first_day", Date(), required=True),
+    column("last_day", Date(), required=True),
 )
 
 WRITE_OFF: Final = table(

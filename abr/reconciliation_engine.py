@@ -7,7 +7,7 @@ views in order, checks the control totals, and writes what differs from the open
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -30,7 +30,11 @@ _LOG_COUNTS = ("logs_received", "logs_eligible", "logs_quarantined", "logs_exclu
 SECONDS_PER_HOUR = Decimal(3600)
 _FINDING_COUNTS = ("findings_opened", "findings_changed", "findings_closed")
 # The work tables that read a large table; planned for every run, as what they may pass over differs.
-_LARGE_READS = ("log_row", "line_row", "log_count", "finding_change")
+_LARGE_READS = ("log_row", "line_row", "log_count", "open_finding", "opening", "invoice_span", "open_quarantine")
+# The work tables that decide how far back a run must look; they are filled before all others.
+_FIRST_FILLED = ("invoice_row", "line_row")
+# As a from_day: all time logs.
+_EVER = "'-infinity'::date"
 # How many bits say which homes are in scope (a power of 2: the views take home_hash & 16383), and how many homes make
 # more bits than help.
 _HOME_BITS = 16_384
@@ -42,37 +46,53 @@ _KIND_OF_HOME = (
     "case when entity = 'time_logs' then 'project' when entity in ('invoices', 'invoice_lines') then 'invoice' "
     "else 'contract' end"
 )
-# What belongs to what is in scope, and is therefore in scope too, kind by kind.
+# What belongs to what is in scope, and is therefore in scope too, from the same day on, kind by kind.
 _TIES = (
     (
         "contract",
         (
-            "select contract_id from source.invoices where ended_load_id is null and contract_id is not null "
-            "and coalesce(invoice_id, '') in (select invoice_id from temp.scope_invoice)"
+            "select contract_id, from_day from source.invoices inner join temp.scope_invoice as scope "
+            "on coalesce(invoices.invoice_id, '') = scope.invoice_id "
+            "where ended_load_id is null and contract_id is not null"
         ),
     ),
     (
         "contract",
         (
-            "select contract_id from source.projects where ended_load_id is null and contract_id is not null "
-            "and project_id in (select project_id from temp.scope_project)"
+            "select contract_id, from_day from source.projects inner join temp.scope_project using (project_id) "
+            "where ended_load_id is null and contract_id is not null"
         ),
     ),
     (
         "project",
         (
-            "select project_id from source.projects where ended_load_id is null and project_id is not null "
-            "and coalesce(contract_id, '') in (select contract_id from temp.scope_contract)"
+            "select project_id, from_day from source.projects inner join temp.scope_contract as scope "
+            "on coalesce(projects.contract_id, '') = scope.contract_id "
+            "where ended_load_id is null and project_id is not null"
         ),
     ),
     (
         "invoice",
         (
-            "select coalesce(invoice_id, '') from source.invoices where ended_load_id is null "
-            "and coalesce(contract_id, '') in (select contract_id from temp.scope_contract)"
+            "select coalesce(invoice_id, ''), from_day from source.invoices inner join temp.scope_contract as scope "
+            "on coalesce(invoices.contract_id, '') = scope.contract_id where ended_load_id is null"
         ),
     ),
 )
+# What a change of later time logs only cannot leave as it was: the contract of a live line that names a changed log
+# (what it bills, and which days its invoice speaks of, may be others now), and the time a pool of earlier logs runs.
+_EARLIER = """
+    select invoice_row.contract_id, case
+        when line_row.time_log_id is not null then '-infinity'
+        else coalesce(date_trunc('month', line_row.period_start)::date, '-infinity')
+    end
+    from temp.line_row inner join temp.invoice_row using (invoice_id) inner join temp.scope_contract using (contract_id)
+    where line_row.kind = 'time' and invoice_row.status in ('issued', 'paid') and case
+        when line_row.time_log_id is not null then line_row.time_log_id in (select time_log_id from source.change)
+        else coalesce(line_row.period_start < scope_contract.from_day, true)
+            and coalesce(line_row.period_end >= scope_contract.from_day, true)
+    end
+"""
 # More than so many touched ids are worked off in batches of about so many time logs, each a run of its own.
 _BATCH_IDS_MIN = 1_000
 _BATCH_LOGS = 1_500_000
@@ -256,7 +276,7 @@ def _reconcile(
     if not is_same:
         touch_everything(connection)
     elif last is not None and as_of != last.as_of:
-        connection.exec_driver_sql("insert into source.change select null, kind, id from reconcile.due")
+        connection.exec_driver_sql("insert into source.change (kind, id, from_day) from reconcile.due")
     batches_left = scope_to_changes(connection)
     run_id = connection.exec_driver_sql("select coalesce(max(run_id), 0) + 1 from audit.run").scalar_one()
     counts = dict.fromkeys(_FINDING_COUNTS, 0)
@@ -334,7 +354,7 @@ def touch_everything(connection: Connection) -> None:
     selects.append("select 'project', project_id from audit.log_count_open")
     selects.append(f"select {_KIND_OF_HOME}, home from audit.quarantine_open")
     connection.exec_driver_sql(
-        f"insert into source.change (load_id, kind, id) select null, kind, id from ({' union '.join(selects)})",
+        f"insert into source.change (kind, id) select kind, id from ({' union '.join(selects)})",
     )
 
 
@@ -344,12 +364,12 @@ def scope_to_changes(connection: Connection) -> int:
     Where too much was touched for one run, it looks at a batch. Returns how many batches are left, this one included.
     """
     _clear_scope(connection)
-    touched = "select distinct kind, id from source.change"
-    count = connection.exec_driver_sql(f"select count(*) from ({touched})").scalar_one()
+    count = connection.exec_driver_sql("select count(distinct (kind, id)) from source.change").scalar_one()
     if count <= _BATCH_IDS_MIN:
         if count:
-            _close_scope(connection, touched)
+            _close_scope(connection, "select kind, id, from_day from source.change")
         return 1
+    touched = "select distinct kind, id from source.change"
     # A new temporary table makes DuckDB plan prepared statements again, with the optimizers on that they must not have.
     connection.info.pop("abr_fills_prepared", None)
     # What an id weighs is read from the numbers that its rows carry; two projects that share one count twice.
@@ -378,7 +398,8 @@ def scope_to_changes(connection: Connection) -> int:
         select kind, id, (sum(weight) over (order by kind, id) - weight) // {_BATCH_LOGS} as number from weighed
         """,
     )
-    _close_scope(connection, "select kind, id from temp.batch where number = 0")
+    # What else was touched of a batch's contracts may stand in another one, so all of their logs are looked at.
+    _close_scope(connection, "select kind, id, null from temp.batch where number = 0")
     batches_left: int = connection.exec_driver_sql("select max(number) + 1 from temp.batch").scalar_one()
     return batches_left
 
@@ -394,29 +415,50 @@ def _clear_changes(connection: Connection, batches_left: int) -> None:
 
 
 def _close_scope(connection: Connection, touched: str) -> None:
-    for kind in ("contract", "project", "invoice"):
-        _add_to_scope(connection, kind, f"select distinct id from ({touched}) where kind = '{kind}'")
-    if not is_scoped(connection):
-        return
+    """Put what was touched in scope, and what it is tied to; `touched` selects kind, id and from_day."""
+    added = [
+        _add_to_scope(connection, kind, f"select id, from_day from ({touched}) as touched(kind, id, from_day) "
+                      f"where kind = '{kind}'")
+        for kind in ("contract", "project", "invoice")
+    ]  # fmt: skip
+    if sum(added):
+        _follow_ties(connection)
+
+
+def _follow_ties(connection: Connection) -> None:
     # A project shared by two contracts ties them together: which one a log belongs to depends on both. So does an
     # invoice that names two, and one without an id: its rows are looked at together.
-    while sum(_extend(connection, kind, ids) for kind, ids in _TIES):
+    while sum(_add_to_scope(connection, kind, ids) for kind, ids in _TIES):
         pass
+    for kind in ("contract", "project", "invoice"):
+        connection.exec_driver_sql(
+            f"delete from temp.scope_{kind} using temp.scope_{kind} as earlier "
+            f"where scope_{kind}.{kind}_id = earlier.{kind}_id and scope_{kind}.from_day > earlier.from_day"
+        )
 
 
-def _extend(connection: Connection, kind: str, ids: str) -> int:
-    """Add ids to a scope; return how many were new."""
+def _add_to_scope(connection: Connection, kind: str, ids: str) -> int:
+    """Add ids to a scope, each with its earliest day (NULL: ever), unless they are there from that day on or earlier.
+
+    Returns how many were added.
+    """
     table, column = f"temp.scope_{kind}", f"{kind}_id"
-    before = connection.exec_driver_sql(f"select count(*) from {table}").scalar_one()
-    _add_to_scope(connection, kind, f"({ids}) except select {column} from {table}")
-    after: int = connection.exec_driver_sql(f"select count(*) from {table}").scalar_one()
-    return after - int(before)
-
-
-def _add_to_scope(connection: Connection, kind: str, ids: str) -> None:
-    connection.exec_driver_sql(
-        f"insert into temp.scope_{kind} select id, {loading.home_hash('id')} from ({ids}) as found(id)",
+    found = (
+        f"select id, min(coalesce(from_day, {_EVER})) as from_day from ({ids}) as found(id, from_day) "
+        "where id is not null group by id"
     )
+    added: int = connection.exec_driver_sql(
+        f"insert into {table} select found.id, {loading.home_hash('found.id')}, found.from_day from ({found}) as found "
+        f"anti join {table} as known on found.id = known.{column} and found.from_day >= known.from_day"
+    ).scalar_one()
+    return added
+
+
+def _look_back(connection: Connection) -> None:
+    """Let a run that looks at later months only look as far back as their invoices make it."""
+    later = f"select 1 from temp.scope_contract where from_day > {_EVER} limit 1"
+    while connection.exec_driver_sql(later).first() and _add_to_scope(connection, "contract", _EARLIER):
+        _follow_ties(connection)
 
 
 def _clear_scope(connection: Connection) -> None:
@@ -446,37 +488,35 @@ def fill_work_tables(
     many of how many are filled.
     """
     run = connection.exec_driver_sql
-    _set_homes(connection)
-    if not is_planned_once:
-        _fill_anew(connection, until=until, progress=progress)
-        return
-    order = connection.info.get("abr_fills_prepared")
+    order: list[str] | None = connection.info.get("abr_fills_prepared") if is_planned_once else None
+    is_prepared = order is not None
     if order is None:
         order = _filled_tables(connection)
-        for name in order:
-            for statement in views.work_table(f"{views.WORK}.{name}"):
+        connection.info.pop("abr_fills_prepared", None)
+        if is_planned_once:
+            for statement in (part for name in order for part in views.work_table(f"{views.WORK}.{name}")):
                 run(statement)
-        for name in order:
-            run(f"insert into temp.{name} from work.{name}")
-        connection.info["abr_fills_to_prepare"] = order
-        return
-    for name in order:
-        run(f"execute abr_clear_{name}")
-        if name in _LARGE_READS:
-            run(f"insert into temp.{name} from work.{name}")
-        else:
-            run(f"execute abr_fill_{name}")
-
-
-def _fill_anew(connection: Connection, *, until: str | None, progress: Progress | None) -> None:
-    order = _filled_tables(connection)
-    connection.info.pop("abr_fills_prepared", None)
-    for place, name in enumerate(order):
-        connection.exec_driver_sql(f"create or replace temp table {name} as from work.{name}")
+            connection.info["abr_fills_to_prepare"] = order
+    _set_homes(connection)
+    for place, name in enumerate(order, 1):
+        for statement in _filling(name, is_planned_once=is_planned_once, is_prepared=is_prepared):
+            run(statement)
+        if name == _FIRST_FILLED[-1]:
+            _look_back(connection)
         if progress:
-            progress(place + 1, len(order))
+            progress(place, len(order))
         if name == until:
             break
+
+
+def _filling(name: str, *, is_planned_once: bool, is_prepared: bool) -> list[str]:
+    """Return the statements that fill a work table."""
+    if not is_planned_once:
+        return [f"create or replace temp table {name} as from work.{name}"]
+    fill = f"insert into temp.{name} from work.{name}"
+    if not is_prepared:
+        return [fill]
+    return [f"execute abr_clear_{name}", fill if name in _LARGE_READS else f"execute abr_fill_{name}"]
 
 
 def _set_homes(connection: Connection) -> None:
@@ -486,13 +526,20 @@ def _set_homes(connection: Connection) -> None:
     does so before, and where rows lie sorted by it that leaves next to nothing to read. Rows of other homes that share
     a bit are let through; the ids decide.
     """
+    everything: set[int] = set()
     for kind in ("contract", "project", "invoice"):
         homes = connection.exec_driver_sql(f"select distinct home_hash from temp.scope_{kind}").scalars().all()
-        if len(homes) > _HOMES_MAX:
-            connection.exec_driver_sql(f"reset variable {kind}_homes")
-            continue
-        bits = sum(1 << place for place in {_HOME_BITS - 1 - home % _HOME_BITS for home in homes})
-        connection.exec_driver_sql(f"set variable {kind}_homes = '{bits:0{_HOME_BITS}b}'::bit")
+        everything |= set(homes)
+        _set_bits(connection, f"{kind}_homes", homes)
+    _set_bits(connection, "homes", everything)
+
+
+def _set_bits(connection: Connection, variable: str, homes: Collection[int]) -> None:
+    if len(homes) > _HOMES_MAX:
+        connection.exec_driver_sql(f"reset variable {variable}")
+        return
+    bits = sum(1 << place for place in {_HOME_BITS - 1 - home % _HOME_BITS for home in homes})
+    connection.exec_driver_sql(f"set variable {variable} = '{bits:0{_HOME_BITS}b}'::bit")
 
 
 def _prepare_fills(connection: Connection) -> None:
@@ -545,7 +592,10 @@ def _give_back_memory(connection: Connection) -> None:
 
 def _filled_tables(connection: Connection) -> list[str]:
     """Return the work tables that views fill, each after those it reads."""
-    return [name for name in views.work_order(connection) if name not in _INPUTS]
+    return [
+        *_FIRST_FILLED,
+        *(name for name in views.work_order(connection) if name not in _INPUTS and name not in _FIRST_FILLED),
+    ]
 
 
 def require_control_totals(connection: Connection) -> None:
@@ -605,6 +655,39 @@ def _write_changes(connection: Connection, run_id: int) -> dict[str, int]:
         f"insert into audit.position_open by name select * exclude (change), {run_id} as run_id "
         "from temp.position_change where change != 'closed'",
     )
+    _write_quarantine(connection, run_id)
+    run(
+        "delete from audit.log_count_open using temp.scope_project as scope "
+        "where log_count_open.project_id = scope.project_id and coalesce(month >= from_day, true)"
+    )
+    run(
+        "insert into audit.log_count_open by name "
+        f"select project_id, month, {', '.join(_LOG_COUNTS)} from temp.log_count where logs_received > 0",
+    )
+    run(
+        "delete from audit.balance_open using temp.scope_contract as scope where balance_open.home_hash = "
+        "scope.home_hash and balance_open.contract_id = scope.contract_id and coalesce(month >= from_day, true)"
+    )
+    run("insert into audit.balance_open by name from temp.balance order by home_hash")
+    run(
+        "delete from audit.invoice_span_open using temp.scope_contract as scope where invoice_span_open.home_hash = "
+        f"scope.home_hash and invoice_span_open.contract_id = scope.contract_id and from_day = {_EVER}"
+    )
+    run(
+        "insert into audit.invoice_span_open by name from temp.invoice_span where contract_id in "
+        f"(select contract_id from temp.scope_contract where from_day = {_EVER}) order by home_hash"
+    )
+    counted = run("select change, count(*) from temp.finding_change group by change").fetchall()
+    counts = dict.fromkeys(_FINDING_COUNTS, 0)
+    for change, count in counted:
+        counts[f"findings_{change}"] = count
+    return counts
+
+
+def _write_quarantine(connection: Connection, run_id: int) -> None:
+    run = connection.exec_driver_sql
+    if run("select 1 from temp.quarantine_change limit 1").first() is None:
+        return  # mostly; and the views behind the cells as given and what superseded them look at every data set
     run(
         f"insert into audit.quarantine by name select quarantine_change.* exclude (change, opened_run_id, raw), "
         f"{run_id} as run_id, coalesce(opened_run_id, {run_id}) as opened_run_id, "
@@ -617,16 +700,6 @@ def _write_changes(connection: Connection, run_id: int) -> dict[str, int]:
         f"insert into audit.quarantine_open by name from audit.quarantine where run_id = {run_id} "
         "and state in ('open', 'waived')",
     )
-    run("delete from audit.log_count_open where project_id in (select project_id from temp.scope_project)")
-    run(
-        "insert into audit.log_count_open by name "
-        f"select project_id, {', '.join(_LOG_COUNTS)} from temp.log_count where logs_received > 0",
-    )
-    counted = run("select change, count(*) from temp.finding_change group by change").fetchall()
-    counts = dict.fromkeys(_FINDING_COUNTS, 0)
-    for change, count in counted:
-        counts[f"findings_{change}"] = count
-    return counts
 
 
 @dataclass(frozen=True)
@@ -816,7 +889,7 @@ def _broken_histories(connection: Connection) -> list[Difference]:
 def _recomputed_differently(connection: Connection) -> list[Difference]:
     run = connection.exec_driver_sql
     _clear_scope(connection)
-    _close_scope(connection, "select distinct kind, id from source.change")
+    _close_scope(connection, "select kind, id, null from source.change")
     run(
         "create or replace temp table pending as "
         + " union all ".join(
@@ -865,14 +938,20 @@ def _differences(connection: Connection) -> list[Difference]:
         from temp.quarantine_change
         where ({_KIND_OF_HOME}, home) not in (select (kind, id) from temp.pending)
         union all
-        select 'log count', coalesce(log_count.project_id, log_count_open.project_id), 'stored count differs'
-        from temp.log_count full join audit.log_count_open using (project_id)
-        where coalesce(log_count.project_id, log_count_open.project_id)
-            not in (select id from temp.pending where kind = 'project')
-        and coalesce(log_count.project_id, log_count_open.project_id) in (select project_id from temp.scope_project)
-        and (log_count.logs_received, log_count.logs_eligible, log_count.logs_quarantined, log_count.logs_excluded,
-            log_count.logs_out_of_term) is distinct from (log_count_open.logs_received, log_count_open.logs_eligible,
-            log_count_open.logs_quarantined, log_count_open.logs_excluded, log_count_open.logs_out_of_term)
+        select distinct 'log count', project_id, 'stored count differs' from {
+            _differing(
+                "log_count_open",
+                f"project_id, month, {', '.join(_LOG_COUNTS)}",
+                "project_id",
+                "where logs_received > 0",
+            )
+        } where project_id not in (select id from temp.pending where kind = 'project')
+        union all
+        select distinct 'balance', concat_ws(' ', contract_id, strftime(month, '%Y-%m')), 'stored balance differs'
+        from {_differing("balance_open", "*", "contract_id")} where contract_id {settled}
+        union all
+        select distinct 'invoice span', invoice_id, 'stored span differs'
+        from {_differing("invoice_span_open", "*", "contract_id")} where contract_id {settled}
         order by all
         """,
     ).fetchall()
@@ -885,6 +964,13 @@ def _differences(connection: Connection) -> list[Difference]:
             )
         )
     return found
+
+
+def _differing(open_table: str, columns: str, home: str, condition: str = "") -> str:
+    """Return the rows in scope that only one of a table of the newest run and its work table has."""
+    fresh = f"(select {columns} from temp.{open_table.removesuffix('_open')} {condition})"
+    stored = f"(select {columns} from audit.{open_table} where {home} in (select {home} from temp.scope_{home[:-3]}))"
+    return f"({fresh} except all {stored} union all ({stored} except all {fresh}))"
 
 
 def quarantined_by_load(connection: Connection, load_id: int, as_of: date, thresholds: Thresholds) -> dict[str, int]:
@@ -961,13 +1047,16 @@ def explain(connection: Connection, wanted_id: str, *, thresholds: Thresholds, t
             # Another contract may bill this log as well: its lines and what was found about them belong to the answer.
             touched = [
                 (
-                    "select 'invoice' as kind, coalesce(invoice_id, '') as id from source.invoice_lines "
+                    "select 'invoice', coalesce(invoice_id, ''), null from source.invoice_lines "
                     f"where ended_load_id is null and time_log_id = {_quoted(log_id)}"
                 ),
-                *(f"select 'project', {_quoted(name)}" for name in sorted({log["project_id"] or "" for log in logs})),
+                *(
+                    f"select 'project', {_quoted(name)}, null"
+                    for name in sorted({log["project_id"] or "" for log in logs})
+                ),
             ]
             if finding:
-                touched.append(f"select 'contract', {_quoted(finding['contract_id'])}")
+                touched.append(f"select 'contract', {_quoted(finding['contract_id'])}, null")
             _close_scope(connection, " union all ".join(touched))
         else:
             contract_id = finding["contract_id"] if finding else wanted_id
@@ -980,7 +1069,7 @@ def explain(connection: Connection, wanted_id: str, *, thresholds: Thresholds, t
                 raise UsageError(
                     f"there is no time log, contract or finding {wanted_id}", "see abr findings and abr report for ids"
                 )
-            _close_scope(connection, f"select 'contract' as kind, {_quoted(contract_id)} as id")
+            _close_scope(connection, f"select 'contract', {_quoted(contract_id)}, null")
         fill_work_tables(connection)
         return _explained(connection, log_id if logs else None, None if logs else contract_id, finding)
     finally:

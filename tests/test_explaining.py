@@ -578,7 +578,9 @@ def assert_like_model(explained, sections, model, log_id):
     for key, row in found.items():
         if key[0] == (explained.log["contract_id"]):
             amount = "unknown" if row["amount"] is None else console.money(row["amount"], row["currency"], DECIMALS)
-            assert shown[key[1]] == f"{amount} {row['currency']}" if row["amount"] is not None else amount
+            result = amount if row["amount"] is None else f"{amount} {row['currency']}"
+            # Another contract may have a finding of that class about the same log.
+            assert (key[1], result) in [(step.label, step.result) for section in sections for step in section.steps]
     if log_id in model.eligible:
         contract_id, one = model.eligible[log_id]
         assert explained.contract["contract_id"] == contract_id

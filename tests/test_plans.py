@@ -20,7 +20,14 @@ BILLED = {
         for number in range(1, 9)
     ],
 }  # fmt: skip
-LARGE_TABLES = ("source.time_logs", "source.invoice_lines", "audit.finding_open")
+LARGE_TABLES = (
+    "source.time_logs",
+    "source.invoice_lines",
+    "audit.finding_open",
+    "audit.balance_open",
+    "audit.invoice_span_open",
+    "audit.quarantine_open",
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +35,7 @@ def connection():
     with harness.fresh_database() as opened:
         harness.receive(opened, BOOKS | BILLED)
         harness.run(opened)
-        opened.exec_driver_sql("insert into source.change select null, 'contract', 'C-1'")
+        opened.exec_driver_sql("insert into source.change (kind, id) select 'contract', 'C-1'")
         reconciliation_engine.set_inputs(opened, harness.AS_OF, harness.DEFAULT)
         reconciliation_engine.scope_to_changes(opened)
         reconciliation_engine.fill_work_tables(opened)

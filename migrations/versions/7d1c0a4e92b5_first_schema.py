@@ -27,6 +27,20 @@ SCHEMAS = (
 
 TABLES = (
     """\
+CREATE TABLE audit.balance_open (
+    home_hash INTEGER NOT NULL,
+    contract_id VARCHAR NOT NULL,
+    month DATE,
+    rounded_seconds BIGINT NOT NULL,
+    unpaid_seconds BIGINT NOT NULL,
+    amount_minor NUMERIC(38, 0) NOT NULL,
+    fixed_seconds BIGINT NOT NULL,
+    expected_minor NUMERIC(38, 0) NOT NULL,
+    billed_minor NUMERIC(38, 0) NOT NULL,
+    unbilled_seconds BIGINT NOT NULL,
+    quarantined_seconds BIGINT NOT NULL
+)""",
+    """\
 CREATE TABLE audit.finding (
     run_id BIGINT NOT NULL,
     opened_run_id BIGINT NOT NULL,
@@ -80,8 +94,17 @@ CREATE TABLE audit.finding_open (
     due_on DATE
 )""",
     """\
+CREATE TABLE audit.invoice_span_open (
+    home_hash INTEGER NOT NULL,
+    contract_id VARCHAR NOT NULL,
+    invoice_id VARCHAR NOT NULL,
+    first_day DATE NOT NULL,
+    last_day DATE NOT NULL
+)""",
+    """\
 CREATE TABLE audit.log_count_open (
     project_id VARCHAR NOT NULL,
+    month DATE,
     logs_received BIGINT NOT NULL,
     logs_eligible BIGINT NOT NULL,
     logs_quarantined BIGINT NOT NULL,
@@ -141,6 +164,7 @@ CREATE TABLE audit.position_open (
 CREATE TABLE audit.quarantine (
     run_id BIGINT NOT NULL,
     opened_run_id BIGINT NOT NULL,
+    home_hash INTEGER NOT NULL,
     quarantine_id VARCHAR NOT NULL,
     row_id BIGINT NOT NULL,
     home VARCHAR NOT NULL,
@@ -153,6 +177,7 @@ CREATE TABLE audit.quarantine (
     source VARCHAR NOT NULL,
     raw VARCHAR NOT NULL,
     seconds BIGINT,
+    worked_on DATE,
     state VARCHAR NOT NULL,
     waived_by VARCHAR,
     waived_reason VARCHAR
@@ -161,6 +186,7 @@ CREATE TABLE audit.quarantine (
 CREATE TABLE audit.quarantine_open (
     run_id BIGINT NOT NULL,
     opened_run_id BIGINT NOT NULL,
+    home_hash INTEGER NOT NULL,
     quarantine_id VARCHAR NOT NULL,
     row_id BIGINT NOT NULL,
     home VARCHAR NOT NULL,
@@ -173,6 +199,7 @@ CREATE TABLE audit.quarantine_open (
     source VARCHAR NOT NULL,
     raw VARCHAR NOT NULL,
     seconds BIGINT,
+    worked_on DATE,
     state VARCHAR NOT NULL,
     waived_by VARCHAR,
     waived_reason VARCHAR
@@ -219,7 +246,9 @@ CREATE TABLE audit.write_off (
 CREATE TABLE source.change (
     load_id BIGINT,
     kind VARCHAR NOT NULL,
-    id VARCHAR NOT NULL
+    id VARCHAR NOT NULL,
+    from_day DATE,
+    time_log_id VARCHAR
 )""",
     """\
 CREATE TABLE source.conflict (
@@ -386,9 +415,11 @@ CREATE TABLE source.time_logs (
 )
 
 COMMENTS = (
+    """COMMENT ON TABLE audit.balance_open IS 'One row per contract and month: what its logs of that month add up to, as of the newest run.'""",
     """COMMENT ON TABLE audit.finding IS 'One row per version of a finding: opened, changed or closed by a run.'""",
     """COMMENT ON TABLE audit.finding_open IS 'One row per open finding, equal to the newest version in audit.finding.'""",
-    """COMMENT ON TABLE audit.log_count_open IS 'One row per project id: where its live time logs ended up, in logs and seconds, as of the newest run.'""",
+    """COMMENT ON TABLE audit.invoice_span_open IS 'One row per live invoice whose lines speak of dates: the span of those dates, as of the newest run.'""",
+    """COMMENT ON TABLE audit.log_count_open IS 'One row per project id and month: where its live time logs ended up, as of the newest run.'""",
     """COMMENT ON TABLE audit.position IS 'One row per version of a contract''s position.'""",
     """COMMENT ON TABLE audit.position_open IS 'One row per contract, equal to the newest version in audit.position.'""",
     """COMMENT ON TABLE audit.quarantine IS 'One row per version of a row set aside.'""",
@@ -405,6 +436,14 @@ COMMENTS = (
     """COMMENT ON TABLE source.projects IS 'One row per received version of a project under a contract.'""",
     """COMMENT ON TABLE source.rates IS 'One row per received version of an hourly rate.'""",
     """COMMENT ON TABLE source.time_logs IS 'One row per received version of a time log.'""",
+    """COMMENT ON COLUMN audit.balance_open.home_hash IS 'number made of the contract id; rows lie sorted by it'""",
+    """COMMENT ON COLUMN audit.balance_open.month IS 'its first day; NULL for logs without a date'""",
+    """COMMENT ON COLUMN audit.balance_open.rounded_seconds IS 'what counts towards prepaid time'""",
+    """COMMENT ON COLUMN audit.balance_open.unpaid_seconds IS 'what counts towards the hours cap'""",
+    """COMMENT ON COLUMN audit.balance_open.amount_minor IS 'what counts towards the money cap, in minor units'""",
+    """COMMENT ON COLUMN audit.balance_open.fixed_seconds IS 'what counts towards the cap of a fixed price'""",
+    """COMMENT ON COLUMN audit.balance_open.unbilled_seconds IS 'of leakage findings'""",
+    """COMMENT ON COLUMN audit.balance_open.quarantined_seconds IS 'not waived'""",
     """COMMENT ON COLUMN audit.finding.run_id IS 'the run that wrote this version'""",
     """COMMENT ON COLUMN audit.finding.opened_run_id IS 'the run that opened the finding'""",
     """COMMENT ON COLUMN audit.finding.home_hash IS 'number made of the contract id; rows lie sorted by it'""",
@@ -416,7 +455,9 @@ COMMENTS = (
     """COMMENT ON COLUMN audit.finding_open.home_hash IS 'number made of the contract id; rows lie sorted by it'""",
     """COMMENT ON COLUMN audit.finding_open.finding_id IS 'hash of contract, class and about'""",
     """COMMENT ON COLUMN audit.finding_open.due_on IS 'when a not_due finding becomes leakage'""",
+    """COMMENT ON COLUMN audit.invoice_span_open.home_hash IS 'number made of the contract id; rows lie sorted by it'""",
     """COMMENT ON COLUMN audit.log_count_open.project_id IS 'empty for logs that name none'""",
+    """COMMENT ON COLUMN audit.log_count_open.month IS 'its first day; NULL for logs without a date'""",
     """COMMENT ON COLUMN audit.position.run_id IS 'the run that wrote this version'""",
     """COMMENT ON COLUMN audit.position.severity IS 'critical, watch or ok'""",
     """COMMENT ON COLUMN audit.position.state IS 'open, or closed when the contract is gone'""",
@@ -424,21 +465,25 @@ COMMENTS = (
     """COMMENT ON COLUMN audit.position_open.severity IS 'critical, watch or ok'""",
     """COMMENT ON COLUMN audit.quarantine.run_id IS 'the run that wrote this version'""",
     """COMMENT ON COLUMN audit.quarantine.opened_run_id IS 'the run that set the row aside'""",
+    """COMMENT ON COLUMN audit.quarantine.home_hash IS 'number made of the home; rows lie sorted by it'""",
     """COMMENT ON COLUMN audit.quarantine.quarantine_id IS 'hash of data set, source, key and content'""",
     """COMMENT ON COLUMN audit.quarantine.row_id IS 'the row in source'""",
     """COMMENT ON COLUMN audit.quarantine.home IS 'the contract, project or invoice a run finds the row by'""",
     """COMMENT ON COLUMN audit.quarantine.entity IS 'data set'""",
     """COMMENT ON COLUMN audit.quarantine.reasons IS 'every reason, sorted, comma-separated'""",
     """COMMENT ON COLUMN audit.quarantine.raw IS 'JSON: the row''s cells'""",
+    """COMMENT ON COLUMN audit.quarantine.worked_on IS 'of a time log'""",
     """COMMENT ON COLUMN audit.quarantine.state IS 'open, waived; in history also resolved or superseded'""",
     """COMMENT ON COLUMN audit.quarantine_open.run_id IS 'the run that wrote this version'""",
     """COMMENT ON COLUMN audit.quarantine_open.opened_run_id IS 'the run that set the row aside'""",
+    """COMMENT ON COLUMN audit.quarantine_open.home_hash IS 'number made of the home; rows lie sorted by it'""",
     """COMMENT ON COLUMN audit.quarantine_open.quarantine_id IS 'hash of data set, source, key and content'""",
     """COMMENT ON COLUMN audit.quarantine_open.row_id IS 'the row in source'""",
     """COMMENT ON COLUMN audit.quarantine_open.home IS 'the contract, project or invoice a run finds the row by'""",
     """COMMENT ON COLUMN audit.quarantine_open.entity IS 'data set'""",
     """COMMENT ON COLUMN audit.quarantine_open.reasons IS 'every reason, sorted, comma-separated'""",
     """COMMENT ON COLUMN audit.quarantine_open.raw IS 'JSON: the row''s cells'""",
+    """COMMENT ON COLUMN audit.quarantine_open.worked_on IS 'of a time log'""",
     """COMMENT ON COLUMN audit.quarantine_open.state IS 'open, waived; in history also resolved or superseded'""",
     """COMMENT ON COLUMN audit.run.started_at IS 'UTC'""",
     """COMMENT ON COLUMN audit.run.finished_at IS 'UTC'""",
@@ -451,6 +496,8 @@ COMMENTS = (
     """COMMENT ON COLUMN source.change.load_id IS 'NULL: a person''s decision (write-off, waiver)'""",
     """COMMENT ON COLUMN source.change.kind IS 'contract, project or invoice'""",
     """COMMENT ON COLUMN source.change.id IS 'its id; empty for rows that name none'""",
+    """COMMENT ON COLUMN source.change.from_day IS 'what comes before this first of a month is as it was; NULL: anything may have changed'""",
+    """COMMENT ON COLUMN source.change.time_log_id IS 'the time log that changed, where from_day is not NULL'""",
     """COMMENT ON COLUMN source.contracts.started_load_id IS 'the load that brought this version'""",
     """COMMENT ON COLUMN source.contracts.ended_load_id IS 'the load that ended it; NULL = live'""",
     """COMMENT ON COLUMN source.contracts.ended_by IS 'superseded or withdrawn'""",
@@ -513,6 +560,16 @@ COMMENTS = (
 )
 
 VIEWS = {
+    "work.scope_contract": """\
+-- One row per contract a run looks at (contract_id; empty for rows that name none), with its home_hash.
+-- from_day: the run looks at time logs from that day on, the first of a month, and what was before is as it was;
+-- -infinity where it looks at all of them. The cycle writes it.
+select
+    null::varchar as contract_id,
+    null::integer as home_hash,
+    null::date as from_day
+where false
+""",
     "work.cycle": """\
 -- The one row that says for which date a run computes; the cycle writes it, so that no view asks the clock.
 select null::date as as_of
@@ -927,28 +984,24 @@ select
     settings
 from audit.run
 """,
-    "work.scope_contract": """\
--- One row per contract a run looks at (contract_id; empty for rows that name none), with its home_hash.
--- The cycle writes it.
-select
-    null::varchar as contract_id,
-    null::integer as home_hash
-where false
-""",
     "work.scope_invoice": """\
 -- One row per invoice a run looks at (invoice_id; empty for rows that name none), with its home_hash.
--- The cycle writes it.
+-- from_day: the run looks at time logs from that day on, the first of a month, and what was before is as it was;
+-- -infinity where it looks at all of them. The cycle writes it.
 select
     null::varchar as invoice_id,
-    null::integer as home_hash
+    null::integer as home_hash,
+    null::date as from_day
 where false
 """,
     "work.scope_project": """\
 -- One row per project a run looks at (project_id; empty for rows that name none), with its home_hash.
--- The cycle writes it.
+-- from_day: the run looks at time logs from that day on, the first of a month, and what was before is as it was;
+-- -infinity where it looks at all of them. The cycle writes it.
 select
     null::varchar as project_id,
-    null::integer as home_hash
+    null::integer as home_hash,
+    null::date as from_day
 where false
 """,
     "work.threshold": """\
@@ -958,89 +1011,6 @@ select
     null::varchar as currency,
     null::decimal(18, 4) as threshold_amount
 where false
-""",
-    "reconcile.due": """\
--- One row per contract or project whose result the calendar alone can have changed since the last run (kind, id).
--- A log that was not due is, or one that was dated in the future no longer is.
-select distinct
-    'contract' as kind,
-    contract_id as id
-from audit.finding_open
-where class = 'not_due' and due_on <= (select as_of from temp.cycle)
-union all by name
-select distinct
-    'project' as kind,
-    home as id
-from audit.quarantine_open
-where entity = 'time_logs' and contains(reasons, 'future_dated')
-""",
-    "report.contract_position": """\
--- One row per contract (contract_id): what is owed, what was billed, and every difference on its own side.
--- Amounts are in the contract's currency; leakage, overbilled, exposure and pending never offset one another.
-select
-    position_open.contract_id,
-    position_open.client,
-    position_open.currency,
-    position_open.billing_model,
-    position_open.expected_amount,
-    position_open.billed_amount,
-    position_open.leakage_amount,
-    position_open.written_off_amount,
-    position_open.overbilled_amount,
-    position_open.exposure_amount,
-    position_open.pending_amount,
-    position_open.noise_amount,
-    position_open.other_billed_amount,
-    position_open.unbilled_hours,
-    position_open.quarantined_hours,
-    position_open.quarantined_line_count,
-    position_open.threshold_amount,
-    position_open.is_flagged,
-    position_open.severity,
-    position_open.oldest_leakage_on,
-    last_run.as_of - position_open.oldest_leakage_on as age_days,
-    case
-        when position_open.oldest_leakage_on is null then null
-        when last_run.as_of - position_open.oldest_leakage_on <= 0 then 'current'
-        when last_run.as_of - position_open.oldest_leakage_on <= 30 then '1-30'
-        when last_run.as_of - position_open.oldest_leakage_on <= 60 then '31-60'
-        when last_run.as_of - position_open.oldest_leakage_on <= 90 then '61-90'
-        else '91+'
-    end as age_bucket,
-    last_run.as_of,
-    last_run.run_id
-from audit.position_open
-cross join reconcile.last_run
-""",
-    "report.leakage_aging": """\
--- One row per currency and age bucket (currency, age_bucket): open leakage by the age of the work behind it.
-with
-
-aged as (
-
-    select
-        finding_open.currency,
-        finding_open.amount,
-        last_run.as_of - finding_open.worked_on as age_days
-    from audit.finding_open
-    cross join reconcile.last_run
-    where finding_open.side = 'leakage'
-
-)
-
-select
-    currency,
-    case
-        when age_days <= 0 then 'current'
-        when age_days <= 30 then '1-30'
-        when age_days <= 60 then '31-60'
-        when age_days <= 90 then '61-90'
-        else '91+'
-    end as age_bucket,
-    count(*) as finding_count,
-    sum(amount)::decimal(18, 4) as amount
-from aged
-group by currency, age_bucket
 """,
     "staging.contracts": """\
 -- One row per live version of a contract in scope (row_id), cells read, defaults not yet applied.
@@ -1138,6 +1108,115 @@ where
     ended_load_id is null
     and coalesce(contract_id, '') in (select contract_id from temp.scope_contract)
 """,
+    "work.opening": """\
+-- One row per contract in scope (contract_id): the balances its months before from_day leave, as the newest run stored
+-- them; zero where a run looks at all of the contract's time logs.
+select
+    scope_contract.contract_id,
+    coalesce(sum(balance_open.rounded_seconds), 0)::bigint as rounded_seconds,
+    coalesce(sum(balance_open.unpaid_seconds), 0)::bigint as unpaid_seconds,
+    coalesce(sum(balance_open.amount_minor), 0)::hugeint as amount_minor,
+    coalesce(sum(balance_open.fixed_seconds), 0)::bigint as fixed_seconds,
+    coalesce(sum(balance_open.expected_minor), 0)::hugeint as expected_minor,
+    coalesce(sum(balance_open.billed_minor), 0)::hugeint as billed_minor,
+    coalesce(sum(balance_open.unbilled_seconds), 0)::bigint as unbilled_seconds,
+    coalesce(sum(balance_open.quarantined_seconds), 0)::bigint as quarantined_seconds
+from temp.scope_contract
+left join (
+    select *
+    from audit.balance_open
+    where coalesce(get_bit(getvariable('contract_homes')::bit, home_hash & 16383) = 1, true)
+) as balance_open
+    on scope_contract.contract_id = balance_open.contract_id and scope_contract.from_day > balance_open.month
+group by scope_contract.contract_id
+""",
+    "reconcile.due": """\
+-- One row per contract or project whose result the calendar alone can have changed since the last run (kind, id), and
+-- the month from which on. A log that was not due is, or one that was dated in the future no longer is: invoices may
+-- have waited for that, so anything may change (NULL).
+select
+    'contract' as kind,
+    contract_id as id,
+    date_trunc('month', min(worked_on))::date as from_day
+from audit.finding_open
+where class = 'not_due' and due_on <= (select as_of from temp.cycle)
+group by contract_id
+union all by name
+select distinct
+    'project' as kind,
+    home as id,
+    null::date as from_day
+from audit.quarantine_open
+where entity = 'time_logs' and contains(reasons, 'future_dated')
+""",
+    "report.contract_position": """\
+-- One row per contract (contract_id): what is owed, what was billed, and every difference on its own side.
+-- Amounts are in the contract's currency; leakage, overbilled, exposure and pending never offset one another.
+select
+    position_open.contract_id,
+    position_open.client,
+    position_open.currency,
+    position_open.billing_model,
+    position_open.expected_amount,
+    position_open.billed_amount,
+    position_open.leakage_amount,
+    position_open.written_off_amount,
+    position_open.overbilled_amount,
+    position_open.exposure_amount,
+    position_open.pending_amount,
+    position_open.noise_amount,
+    position_open.other_billed_amount,
+    position_open.unbilled_hours,
+    position_open.quarantined_hours,
+    position_open.quarantined_line_count,
+    position_open.threshold_amount,
+    position_open.is_flagged,
+    position_open.severity,
+    position_open.oldest_leakage_on,
+    last_run.as_of - position_open.oldest_leakage_on as age_days,
+    case
+        when position_open.oldest_leakage_on is null then null
+        when last_run.as_of - position_open.oldest_leakage_on <= 0 then 'current'
+        when last_run.as_of - position_open.oldest_leakage_on <= 30 then '1-30'
+        when last_run.as_of - position_open.oldest_leakage_on <= 60 then '31-60'
+        when last_run.as_of - position_open.oldest_leakage_on <= 90 then '61-90'
+        else '91+'
+    end as age_bucket,
+    last_run.as_of,
+    last_run.run_id
+from audit.position_open
+cross join reconcile.last_run
+""",
+    "report.leakage_aging": """\
+-- One row per currency and age bucket (currency, age_bucket): open leakage by the age of the work behind it.
+with
+
+aged as (
+
+    select
+        finding_open.currency,
+        finding_open.amount,
+        last_run.as_of - finding_open.worked_on as age_days
+    from audit.finding_open
+    cross join reconcile.last_run
+    where finding_open.side = 'leakage'
+
+)
+
+select
+    currency,
+    case
+        when age_days <= 0 then 'current'
+        when age_days <= 30 then '1-30'
+        when age_days <= 60 then '31-60'
+        when age_days <= 90 then '61-90'
+        else '91+'
+    end as age_bucket,
+    count(*) as finding_count,
+    sum(amount)::decimal(18, 4) as amount
+from aged
+group by currency, age_bucket
+""",
     "staging.invoice_lines": """\
 -- One row per live version of a line of an invoice in scope (row_id), cells read.
 -- The bits the cycle sets let DuckDB pass over the rows of all others before it reads their cells; the id decides.
@@ -1183,29 +1262,71 @@ where
     and coalesce(invoice_id, '') in (select invoice_id from temp.scope_invoice)
 """,
     "staging.time_logs": """\
--- One row per live version of a time log on a project in scope (row_id), cells read.
+-- One row per live version of a time log on a project in scope, from its from_day on or without a date (row_id), cells
+-- read.
 -- The bits the cycle sets let DuckDB pass over the rows of all others before it reads their cells; the id decides.
 select
-    row_id,
-    source,
-    odd_cells,
-    digest,
-    home_hash,
-    time_log_id,
-    project_id,
-    person,
-    role,
-    task,
-    worked_on,
-    seconds,
-    is_billable,
-    is_approved,
-    entered_at::date as entered_on
+    time_logs.row_id,
+    time_logs.source,
+    time_logs.odd_cells,
+    time_logs.digest,
+    time_logs.home_hash,
+    time_logs.time_log_id,
+    time_logs.project_id,
+    time_logs.person,
+    time_logs.role,
+    time_logs.task,
+    time_logs.worked_on,
+    time_logs.seconds,
+    time_logs.is_billable,
+    time_logs.is_approved,
+    time_logs.entered_at::date as entered_on
 from source.time_logs
+inner join temp.scope_project on coalesce(time_logs.project_id, '') = scope_project.project_id
 where
-    ended_load_id is null
-    and coalesce(get_bit(getvariable('project_homes')::bit, home_hash & 16383) = 1, true)
-    and coalesce(project_id, '') in (select project_id from temp.scope_project)
+    time_logs.ended_load_id is null
+    and coalesce(get_bit(getvariable('project_homes')::bit, time_logs.home_hash & 16383) = 1, true)
+    and coalesce(time_logs.worked_on >= scope_project.from_day, true)
+""",
+    "work.open_quarantine": """\
+-- One row per row in scope that is set aside already (quarantine_id), as the newest run stored it.
+select
+    quarantine_id,
+    row_id,
+    home_hash,
+    home,
+    entity,
+    key,
+    contract_id,
+    client,
+    reasons,
+    detail,
+    source,
+    seconds,
+    worked_on,
+    state,
+    waived_by,
+    waived_reason,
+    opened_run_id,
+    raw
+from audit.quarantine_open
+where
+    coalesce(get_bit(getvariable('homes')::bit, home_hash & 16383) = 1, true)
+    and (
+        (
+            entity in ('contracts', 'projects', 'rates')
+            and home in (select contract_id from temp.scope_contract)
+        )
+        or (entity in ('invoices', 'invoice_lines') and home in (select invoice_id from temp.scope_invoice))
+        or exists (
+            select 1
+            from temp.scope_project
+            where
+                quarantine_open.entity = 'time_logs'
+                and quarantine_open.home = scope_project.project_id
+                and coalesce(quarantine_open.worked_on >= scope_project.from_day, true)
+        )
+    )
 """,
     "work.contract_row": """\
 -- One row per live version of a contract in scope (row_id): staging.contracts, read once per run.
@@ -1934,6 +2055,7 @@ inner join temp.contract_version using (precedence)
 """,
     "work.line": """\
 -- One row per invoice line in scope that is not in quarantine (row_id), with what its invoice makes of it.
+-- A line that bills time logs, or a period, before from_day is left out: what it bills is as it was.
 -- amount_minor counts whole minor units of the contract's currency, where the line is in that currency.
 -- is_matched: the line takes part in the matching of time logs. Its other cells stay in line_row.
 select
@@ -1954,7 +2076,19 @@ select
     and invoice.billing_model = 'time_and_materials' as is_matched
 from temp.line_row
 inner join temp.invoice using (invoice_id)
-anti join (select row_id from temp.row_reason where dataset = 'invoice_lines') using (row_id)
+inner join temp.scope_contract on invoice.contract_id = scope_contract.contract_id
+anti join (select row_id from temp.row_reason where dataset = 'invoice_lines') as set_aside
+    on line_row.row_id = set_aside.row_id
+where
+    scope_contract.from_day = '-infinity'
+    or not (
+        line_row.kind = 'time' and invoice.is_live and invoice.is_in_currency
+        and invoice.billing_model = 'time_and_materials'
+    )
+    or case
+        when line_row.time_log_id is null then coalesce(line_row.period_end >= scope_contract.from_day, true)
+        else line_row.time_log_id in (select time_log_id from temp.log_row where time_log_id is not null)
+    end
 """,
     "work.in_force": """\
 -- One row per time log in scope whose project has a contract in force on its day (row_id).
@@ -2089,6 +2223,21 @@ select
     case when days_after <= coalesce(days_before, days_after) then ends_on else starts_on end as rate_on
 from ranked
 where place = 1
+""",
+    "work.open_finding": """\
+-- One row per open finding of a contract in scope (finding_id), as the newest run stored it. is_looked_at: whether this
+-- run finds it again if it still holds; the others, from before from_day, stay as they are.
+select
+    finding_open.*,
+    case
+        when scope_contract.from_day = '-infinity' or finding_open.class = 'currency_mismatch' then true
+        when finding_open.class in ('invoiced_without_log', 'unapplied_credit') then pool.about is not null
+        else finding_open.worked_on >= scope_contract.from_day
+    end as is_looked_at
+from audit.finding_open
+inner join temp.scope_contract using (contract_id)
+left join temp.pool on finding_open.contract_id = pool.contract_id and finding_open.about = pool.about
+where coalesce(get_bit(getvariable('contract_homes')::bit, finding_open.home_hash & 16383) = 1, true)
 """,
     "work.log_contract": """\
 -- One row per time log in scope (row_id): the contract it belongs to and how it got there. match is in_force, nearest
@@ -2318,40 +2467,48 @@ rows_set_aside as (
 
     select
         'contracts' as entity,
-        row_id,
-        source,
-        digest,
-        contract_id as key,
-        coalesce(contract_id, '') as home,
-        contract_id,
-        null::bigint as seconds
+        contract_row.row_id,
+        contract_row.source,
+        contract_row.digest,
+        contract_row.contract_id as key,
+        scope_contract.home_hash,
+        coalesce(contract_row.contract_id, '') as home,
+        contract_row.contract_id,
+        null::bigint as seconds,
+        null::date as worked_on
     from temp.contract_row
-    where row_id in (select row_id from reasons where dataset = 'contracts')
+    inner join temp.scope_contract on coalesce(contract_row.contract_id, '') = scope_contract.contract_id
+    where contract_row.row_id in (select row_id from reasons where dataset = 'contracts')
     union all by name
     select
         'projects' as entity,
-        row_id,
-        source,
-        digest,
-        concat(project_id, '/', contract_id) as key,
-        coalesce(contract_id, '') as home,
-        contract_id
+        project_row.row_id,
+        project_row.source,
+        project_row.digest,
+        concat(project_row.project_id, '/', project_row.contract_id) as key,
+        scope_contract.home_hash,
+        coalesce(project_row.contract_id, '') as home,
+        project_row.contract_id
     from temp.project_row
-    where row_id in (select row_id from reasons where dataset = 'projects')
+    inner join temp.scope_contract on coalesce(project_row.contract_id, '') = scope_contract.contract_id
+    where project_row.row_id in (select row_id from reasons where dataset = 'projects')
     union all by name
     select
         'rates' as entity,
-        row_id,
-        source,
-        digest,
+        rate_row.row_id,
+        rate_row.source,
+        rate_row.digest,
         concat(
-            contract_id, '/', project_id, '/', person, '/', role, '/', task, '/',
-            coalesce(valid_from::varchar, json_extract_string(odd_cells, 'valid_from'))
+            rate_row.contract_id, '/', rate_row.project_id, '/', rate_row.person, '/', rate_row.role, '/',
+            rate_row.task, '/',
+            coalesce(rate_row.valid_from::varchar, json_extract_string(rate_row.odd_cells, 'valid_from'))
         ) as key,
-        coalesce(contract_id, '') as home,
-        contract_id
+        scope_contract.home_hash,
+        coalesce(rate_row.contract_id, '') as home,
+        rate_row.contract_id
     from temp.rate_row
-    where row_id in (select row_id from reasons where dataset = 'rates')
+    inner join temp.scope_contract on coalesce(rate_row.contract_id, '') = scope_contract.contract_id
+    where rate_row.row_id in (select row_id from reasons where dataset = 'rates')
     union all by name
     select
         'time_logs' as entity,
@@ -2359,23 +2516,27 @@ rows_set_aside as (
         log_row.source,
         log_row.digest,
         log_row.time_log_id as key,
+        log_row.home_hash,
         coalesce(log_row.project_id, '') as home,
         log_contract.contract_id,
-        log_row.seconds
+        log_row.seconds,
+        log_row.worked_on
     from temp.log_row
     inner join temp.log_contract using (row_id)
     where log_row.row_id in (select row_id from reasons where dataset = 'time_logs')
     union all by name
     select
         'invoices' as entity,
-        row_id,
-        source,
-        digest,
-        invoice_id as key,
-        coalesce(invoice_id, '') as home,
-        contract_id
+        invoice_row.row_id,
+        invoice_row.source,
+        invoice_row.digest,
+        invoice_row.invoice_id as key,
+        scope_invoice.home_hash,
+        coalesce(invoice_row.invoice_id, '') as home,
+        invoice_row.contract_id
     from temp.invoice_row
-    where row_id in (select row_id from reasons where dataset = 'invoices')
+    inner join temp.scope_invoice on coalesce(invoice_row.invoice_id, '') = scope_invoice.invoice_id
+    where invoice_row.row_id in (select row_id from reasons where dataset = 'invoices')
     union all by name
     select
         'invoice_lines' as entity,
@@ -2386,6 +2547,7 @@ rows_set_aside as (
             line_row.invoice_id, '/',
             coalesce(line_row.line_no::varchar, json_extract_string(line_row.odd_cells, 'line_no'))
         ) as key,
+        line_row.home_hash,
         coalesce(line_row.invoice_id, '') as home,
         invoice.contract_id,
         line_row.seconds
@@ -2418,6 +2580,7 @@ waivers as (
 select
     identified.quarantine_id,
     identified.row_id,
+    identified.home_hash,
     identified.home,
     identified.entity,
     coalesce(identified.key, '') as key,
@@ -2427,6 +2590,7 @@ select
     reasons.detail,
     identified.source,
     identified.seconds,
+    identified.worked_on,
     case when waivers.quarantine_id is null then 'open' else 'waived' end as state,
     waivers.waived_by,
     waivers.waived_reason
@@ -2452,9 +2616,10 @@ counted as (
                 log.contract_id,
                 case contract.cap_period when 'month' then year(log.worked_on) * 12 + month(log.worked_on) else 0 end
             order by log.worked_on, log_row.time_log_id
-        ) as seconds_to_here
+        ) + case contract.cap_period when 'month' then 0 else opening.fixed_seconds end as seconds_to_here
     from temp.log
     inner join temp.contract using (contract_id)
+    inner join temp.opening using (contract_id)
     inner join temp.log_row using (row_id)
     where
         log.excluded_as = 'fixed_price'
@@ -2488,22 +2653,25 @@ inner join temp.log_row using (row_id)
 where log.status = 'eligible'
 """,
     "work.log_count": """\
--- One row per project id in scope that has live time logs (project_id, empty for none): where its logs ended up.
+-- One row per project in scope and month from its from_day on that has live time logs (project_id, month): where these
+-- ended up. The id is empty for logs that name none, the month NULL for those without a date.
 -- logs_received counts the source table itself, not what the views made of it.
 with
 
 received as (
 
     select
-        coalesce(project_id, '') as project_id,
+        scope_project.project_id,
+        date_trunc('month', time_logs.worked_on)::date as month,
         count(*) as logs_received,
-        coalesce(sum(seconds), 0) as seconds_received
+        coalesce(sum(time_logs.seconds), 0) as seconds_received
     from source.time_logs
+    inner join temp.scope_project on coalesce(time_logs.project_id, '') = scope_project.project_id
     where
-        ended_load_id is null
-        and coalesce(get_bit(getvariable('project_homes')::bit, home_hash & 16383) = 1, true)
-        and coalesce(project_id, '') in (select project_id from temp.scope_project)
-    group by coalesce(project_id, '')
+        time_logs.ended_load_id is null
+        and coalesce(get_bit(getvariable('project_homes')::bit, time_logs.home_hash & 16383) = 1, true)
+        and coalesce(time_logs.worked_on >= scope_project.from_day, true)
+    group by scope_project.project_id, date_trunc('month', time_logs.worked_on)
 
 ),
 
@@ -2511,6 +2679,7 @@ counted as (
 
     select
         coalesce(log_row.project_id, '') as project_id,
+        date_trunc('month', log.worked_on)::date as month,
         count(*) filter (where log.status = 'eligible') as logs_eligible,
         count(*) filter (where log.status = 'quarantined') as logs_quarantined,
         count(*) filter (where log.status = 'excluded') as logs_excluded,
@@ -2518,12 +2687,13 @@ counted as (
         coalesce(sum(log.seconds), 0) as seconds_counted
     from temp.log
     inner join temp.log_row using (row_id)
-    group by coalesce(log_row.project_id, '')
+    group by coalesce(log_row.project_id, ''), date_trunc('month', log.worked_on)
 
 )
 
 select
     coalesce(received.project_id, counted.project_id) as project_id,
+    coalesce(received.month, counted.month) as month,
     coalesce(received.logs_received, 0) as logs_received,
     coalesce(counted.logs_eligible, 0) as logs_eligible,
     coalesce(counted.logs_quarantined, 0) as logs_quarantined,
@@ -2532,46 +2702,20 @@ select
     coalesce(received.seconds_received, 0) as seconds_received,
     coalesce(counted.seconds_counted, 0) as seconds_counted
 from received
-full join counted on received.project_id = counted.project_id
+full join counted
+    on received.project_id = counted.project_id and received.month is not distinct from counted.month
 """,
     "work.quarantine_change": """\
 -- One row per row set aside in scope that differs from what is open (quarantine_id): change is opened, changed, closed.
 -- A row that left did so because a new version superseded it, or because it became valid or disappeared (resolved).
 with
 
-open_in_scope as (
-
-    select
-        quarantine_id,
-        row_id,
-        home,
-        entity,
-        key,
-        contract_id,
-        client,
-        reasons,
-        detail,
-        source,
-        seconds,
-        state,
-        waived_by,
-        waived_reason
-    from audit.quarantine_open
-    where
-        (
-            entity in ('contracts', 'projects', 'rates')
-            and home in (select contract_id from temp.scope_contract)
-        )
-        or (entity = 'time_logs' and home in (select project_id from temp.scope_project))
-        or (entity in ('invoices', 'invoice_lines') and home in (select invoice_id from temp.scope_invoice))
-
-),
-
 fresh as (
 
     select
         quarantine_id,
         row_id,
+        home_hash,
         home,
         entity,
         key,
@@ -2581,6 +2725,7 @@ fresh as (
         detail,
         source,
         seconds,
+        worked_on,
         state,
         waived_by,
         waived_reason
@@ -2589,6 +2734,7 @@ fresh as (
     select
         quarantine_id,
         row_id,
+        home_hash,
         home,
         entity,
         key,
@@ -2598,36 +2744,41 @@ fresh as (
         detail,
         source,
         seconds,
+        worked_on,
         state,
         waived_by,
         waived_reason
-    from open_in_scope
+    from temp.open_quarantine
+
+),
+
+gone as (
+
+    select open_quarantine.*
+    from temp.open_quarantine
+    anti join temp.quarantined on open_quarantine.quarantine_id = quarantined.quarantine_id
 
 )
 
 select
     fresh.*,
-    quarantine_open.opened_run_id,
-    quarantine_open.raw,
-    case when quarantine_open.quarantine_id is null then 'opened' else 'changed' end as change
+    open_quarantine.opened_run_id,
+    open_quarantine.raw,
+    case when open_quarantine.quarantine_id is null then 'opened' else 'changed' end as change
 from fresh
-left join audit.quarantine_open on fresh.quarantine_id = quarantine_open.quarantine_id
+left join temp.open_quarantine on fresh.quarantine_id = open_quarantine.quarantine_id
 union all by name
 select
-    open_in_scope.* replace (
+    gone.* replace (
         case
             when superseded.row_id is null then 'resolved'
             else 'superseded'
         end as state
     ),
-    quarantine_open.opened_run_id,
-    quarantine_open.raw,
     'closed' as change
-from open_in_scope
-inner join audit.quarantine_open on open_in_scope.quarantine_id = quarantine_open.quarantine_id
+from gone
 left join reconcile.superseded_row as superseded
-    on open_in_scope.entity = superseded.dataset and open_in_scope.row_id = superseded.row_id
-anti join temp.quarantined on open_in_scope.quarantine_id = quarantined.quarantine_id
+    on gone.entity = superseded.dataset and gone.row_id = superseded.row_id
 """,
     "billing.estimate": """\
 -- One row per time log outside the pricing chain that may be worth something (row_id): its seconds at its rate alone.
@@ -3014,13 +3165,15 @@ logs as (
 counted as (
 
     select
-        *,
-        (sum(rounded_seconds) over (
-            partition by contract_id, case prepaid_period when 'month' then worked_month else 0 end
-            order by place
-        ))::bigint as prepaid_seconds_to_here
+        logs.*,
+        (sum(logs.rounded_seconds) over (
+            partition by logs.contract_id, case logs.prepaid_period when 'month' then logs.worked_month else 0 end
+            order by logs.place
+        ) + case logs.prepaid_period when 'month' then 0 else opening.rounded_seconds end)::bigint
+            as prepaid_seconds_to_here
     from logs
-    where prepaid_limit_seconds > 0
+    inner join temp.opening using (contract_id)
+    where logs.prepaid_limit_seconds > 0
     union all by name
     select *
     from logs
@@ -3066,13 +3219,14 @@ logs as (
 counted as (
 
     select
-        *,
-        (sum(unpaid_regular_seconds + unpaid_overtime_seconds) over (
-            partition by contract_id, case cap_period when 'month' then worked_month else 0 end
-            order by place
-        ))::bigint as cap_seconds_to_here
+        logs.*,
+        (sum(logs.unpaid_regular_seconds + logs.unpaid_overtime_seconds) over (
+            partition by logs.contract_id, case logs.cap_period when 'month' then logs.worked_month else 0 end
+            order by logs.place
+        ) + case logs.cap_period when 'month' then 0 else opening.unpaid_seconds end)::bigint as cap_seconds_to_here
     from logs
-    where cap_limit_seconds is not null
+    inner join temp.opening using (contract_id)
+    where logs.cap_limit_seconds is not null
     union all by name
     select *
     from logs
@@ -3185,13 +3339,14 @@ logs as (
 counted as (
 
     select
-        *,
-        sum(amount_minor) over (
-            partition by contract_id, case cap_period when 'month' then worked_month else 0 end
-            order by place
-        ) as amount_minor_to_here
+        logs.*,
+        sum(logs.amount_minor) over (
+            partition by logs.contract_id, case logs.cap_period when 'month' then logs.worked_month else 0 end
+            order by logs.place
+        ) + case logs.cap_period when 'month' then 0 else opening.amount_minor end as amount_minor_to_here
     from logs
-    where cap_minor is not null
+    inner join temp.opening using (contract_id)
+    where logs.cap_minor is not null
     union all by name
     select *
     from logs
@@ -3217,8 +3372,10 @@ select
     place,
     worked_on,
     worked_month,
+    rounded_seconds,
     payable_seconds,
     unpaid_regular_seconds + unpaid_overtime_seconds - payable_seconds as over_cap_seconds,
+    amount_minor,
     expected_minor,
     over_cap_minor
 from pricing.money_cap
@@ -3296,37 +3453,6 @@ select
 from by_log
 left join by_several_invoices using (contract_id, time_log_id)
 left join priced using (contract_id, time_log_id)
-""",
-    "billing.invoice_span": """\
--- One row per live invoice in its contract's currency whose lines speak of dates (invoice_id): the span of those dates.
--- Direct lines speak of the day of their eligible log, pooled ones of their period, where blank is endless.
-with
-
-days as (
-
-    select
-        line.invoice_id,
-        case when line.time_log_id is null then coalesce(line_row.period_start, '-infinity') else log_row.worked_on end
-            as first_day,
-        case when line.time_log_id is null then coalesce(line_row.period_end, 'infinity') else log_row.worked_on end
-            as last_day
-    from temp.line
-    inner join temp.line_row using (row_id)
-    left join temp.direct
-        on line.contract_id = direct.contract_id and line.time_log_id = direct.time_log_id
-    left join temp.log_row on direct.row_id = log_row.row_id
-    where
-        line.is_matched
-        and coalesce(line_row.period_start <= line_row.period_end or line.time_log_id is not null, true)
-
-)
-
-select
-    invoice_id,
-    min(first_day) as first_day,
-    max(last_day) as last_day
-from days
-group by invoice_id
 """,
     "billing.pooled_log": """\
 -- One row per eligible time log that a pool bills (row_id): the share of the pool's seconds and amount it gets.
@@ -3475,12 +3601,63 @@ select
     end as billed_minor
 from used
 """,
+    "work.invoice_span": """\
+-- One row per live invoice in its contract's currency whose lines speak of dates (invoice_id): the span of those dates.
+-- Direct lines speak of the day of their eligible log, pooled ones of their period, where blank is endless.
+-- Where a run looks at later months only, the spans are those the newest run stored: none of them can have changed.
+with
+
+days as (
+
+    select
+        line.contract_id,
+        line.invoice_id,
+        case when line.time_log_id is null then coalesce(line_row.period_start, '-infinity') else log_row.worked_on end
+            as first_day,
+        case when line.time_log_id is null then coalesce(line_row.period_end, 'infinity') else log_row.worked_on end
+            as last_day
+    from temp.line
+    inner join temp.line_row using (row_id)
+    left join temp.direct
+        on line.contract_id = direct.contract_id and line.time_log_id = direct.time_log_id
+    left join temp.log_row on direct.row_id = log_row.row_id
+    where
+        line.is_matched
+        and coalesce(line_row.period_start <= line_row.period_end or line.time_log_id is not null, true)
+
+)
+
+select
+    scope_contract.home_hash,
+    days.contract_id,
+    days.invoice_id,
+    min(days.first_day) as first_day,
+    max(days.last_day) as last_day
+from days
+inner join temp.scope_contract using (contract_id)
+where scope_contract.from_day = '-infinity'
+group by scope_contract.home_hash, days.contract_id, days.invoice_id
+having min(days.first_day) is not null
+union all by name
+select
+    invoice_span_open.home_hash,
+    invoice_span_open.contract_id,
+    invoice_span_open.invoice_id,
+    invoice_span_open.first_day,
+    invoice_span_open.last_day
+from audit.invoice_span_open
+inner join temp.scope_contract using (contract_id)
+where
+    coalesce(get_bit(getvariable('contract_homes')::bit, invoice_span_open.home_hash & 16383) = 1, true)
+    and scope_contract.from_day > '-infinity'
+""",
     "work.pooled_log": """\
 -- One row per eligible time log in scope that a pool bills (row_id).
 from billing.pooled_log
 """,
     "billing.unmatched": """\
 -- One row per sum billed for no eligible log (contract_id, about): direct lines by log id, and what a pool has left.
+-- Where a run looks at a contract's later months only, the direct lines without an eligible log are those they were.
 with
 
 pooled as (
@@ -3495,13 +3672,14 @@ pooled as (
 )
 
 select
-    contract_id,
-    'log:' || time_log_id as about,
-    billed_minor as amount_minor,
-    billed_seconds as seconds,
+    direct.contract_id,
+    'log:' || direct.time_log_id as about,
+    direct.billed_minor as amount_minor,
+    direct.billed_seconds as seconds,
     null::varchar as invoice_ids
 from temp.direct
-where row_id is null and billed_minor != 0
+inner join temp.scope_contract using (contract_id)
+where direct.row_id is null and direct.billed_minor != 0 and scope_contract.from_day = '-infinity'
 union all by name
 select
     pool.contract_id,
@@ -3617,7 +3795,7 @@ select
 from temp.gap
 inner join temp.invoice
     on gap.contract_id = invoice.contract_id and gap.entered_on > invoice.issued_on
-inner join billing.invoice_span
+inner join temp.invoice_span
     on
         invoice.invoice_id = invoice_span.invoice_id
         and gap.worked_on between invoice_span.first_day and invoice_span.last_day
@@ -4001,6 +4179,76 @@ left join temp.pooled_log on amounts.row_id = pooled_log.row_id and pooled_log.b
 left join temp.pool on pooled_log.contract_id = pool.contract_id and pooled_log.place = pool.place
 left join accepted on amounts.finding_id = accepted.finding_id
 """,
+    "work.balance": """\
+-- One row per contract in scope and month from its from_day on (contract_id, month): what its time logs of that month
+-- add up to. The month is NULL for logs without a date. A run that looks at later months only starts from these.
+with
+
+priced as (
+
+    select
+        priced_log.contract_id,
+        date_trunc('month', priced_log.worked_on)::date as month,
+        sum(priced_log.rounded_seconds) as rounded_seconds,
+        sum(priced_log.payable_seconds + priced_log.over_cap_seconds) as unpaid_seconds,
+        sum(priced_log.amount_minor) as amount_minor,
+        sum(billed_log.expected_minor) as expected_minor,
+        sum(billed_log.billed_minor) as billed_minor
+    from temp.priced_log
+    inner join temp.billed_log using (row_id)
+    group by priced_log.contract_id, date_trunc('month', priced_log.worked_on)
+
+),
+
+parts as (
+
+    from priced
+    union all by name
+    select
+        contract_id,
+        date_trunc('month', worked_on)::date as month,
+        sum(seconds) as fixed_seconds
+    from temp.log
+    where excluded_as = 'fixed_price'
+    group by contract_id, date_trunc('month', worked_on)
+    union all by name
+    select
+        contract_id,
+        date_trunc('month', worked_on)::date as month,
+        sum(payable_seconds - billed_seconds) as unbilled_seconds
+    from temp.gap
+    where
+        billed_seconds < payable_seconds
+        and (contract_id, time_log_id) in (select (contract_id, time_log_id) from temp.finding where side = 'leakage')
+    group by contract_id, date_trunc('month', worked_on)
+    union all by name
+    -- A row somebody waived is at risk no longer.
+    select
+        contract_id,
+        date_trunc('month', worked_on)::date as month,
+        sum(seconds) as quarantined_seconds
+    from temp.quarantined
+    where entity = 'time_logs' and state = 'open' and seconds > 0 and contract_id is not null
+    group by contract_id, date_trunc('month', worked_on)
+
+)
+
+select
+    scope_contract.home_hash,
+    parts.contract_id,
+    parts.month,
+    coalesce(sum(parts.rounded_seconds), 0)::bigint as rounded_seconds,
+    coalesce(sum(parts.unpaid_seconds), 0)::bigint as unpaid_seconds,
+    coalesce(sum(parts.amount_minor), 0)::decimal(38, 0) as amount_minor,
+    coalesce(sum(parts.fixed_seconds), 0)::bigint as fixed_seconds,
+    coalesce(sum(parts.expected_minor), 0)::decimal(38, 0) as expected_minor,
+    coalesce(sum(parts.billed_minor), 0)::decimal(38, 0) as billed_minor,
+    coalesce(sum(parts.unbilled_seconds), 0)::bigint as unbilled_seconds,
+    coalesce(sum(parts.quarantined_seconds), 0)::bigint as quarantined_seconds
+from parts
+inner join temp.scope_contract using (contract_id)
+group by scope_contract.home_hash, parts.contract_id, parts.month
+""",
     "work.finding_change": """\
 -- One row per finding in scope that differs from what is open (finding_id): change is opened, changed or closed.
 with
@@ -4030,10 +4278,8 @@ open_in_scope as (
         invoice_ids,
         due_on,
         opened_run_id
-    from audit.finding_open
-    where
-        coalesce(get_bit(getvariable('contract_homes')::bit, home_hash & 16383) = 1, true)
-        and contract_id in (select contract_id from temp.scope_contract)
+    from temp.open_finding
+    where is_looked_at
 
 ),
 
@@ -4106,47 +4352,62 @@ anti join temp.finding on open_in_scope.finding_id = finding.finding_id
 -- One row per contract in scope (contract_id), as audit.position_open stores it. Amounts in the contract's currency.
 with
 
-billed as (
+-- What the months in scope add to what those before left.
+balance as (
+
+    select
+        opening.contract_id,
+        opening.expected_minor + coalesce(sum(balance.expected_minor), 0)::hugeint as expected_minor,
+        opening.billed_minor + coalesce(sum(balance.billed_minor), 0)::hugeint as billed_minor,
+        opening.unbilled_seconds + coalesce(sum(balance.unbilled_seconds), 0)::hugeint as unbilled_seconds,
+        opening.quarantined_seconds + coalesce(sum(balance.quarantined_seconds), 0)::hugeint as quarantined_seconds
+    from temp.opening
+    left join temp.balance using (contract_id)
+    group by
+        opening.contract_id,
+        opening.expected_minor,
+        opening.billed_minor,
+        opening.unbilled_seconds,
+        opening.quarantined_seconds
+
+),
+
+findings as (
 
     select
         contract_id,
-        sum(expected_minor) as expected_minor,
-        sum(billed_minor) as billed_minor
-    from temp.billed_log
-    group by contract_id
+        currency,
+        side,
+        amount,
+        worked_on
+    from temp.finding
+    union all by name
+    select
+        contract_id,
+        currency,
+        side,
+        amount,
+        worked_on
+    from temp.open_finding
+    where not is_looked_at
 
 ),
 
 sides as (
 
     select
-        finding.contract_id,
-        sum(finding.amount) filter (where finding.side = 'leakage') as leakage_amount,
-        sum(finding.amount) filter (where finding.side = 'written_off') as written_off_amount,
-        sum(finding.amount) filter (where finding.side = 'overbilled') as overbilled_amount,
-        sum(finding.amount) filter (where finding.side = 'exposure') as exposure_amount,
-        sum(finding.amount) filter (where finding.side = 'pending') as pending_amount,
-        sum(finding.amount) filter (where finding.side = 'noise') as noise_amount,
-        min(finding.worked_on) filter (where finding.side = 'leakage') as oldest_leakage_on
-    from temp.finding
+        findings.contract_id,
+        sum(findings.amount) filter (where findings.side = 'leakage') as leakage_amount,
+        sum(findings.amount) filter (where findings.side = 'written_off') as written_off_amount,
+        sum(findings.amount) filter (where findings.side = 'overbilled') as overbilled_amount,
+        sum(findings.amount) filter (where findings.side = 'exposure') as exposure_amount,
+        sum(findings.amount) filter (where findings.side = 'pending') as pending_amount,
+        sum(findings.amount) filter (where findings.side = 'noise') as noise_amount,
+        min(findings.worked_on) filter (where findings.side = 'leakage') as oldest_leakage_on
+    from findings
     inner join temp.contract using (contract_id)
-    where finding.currency is not distinct from contract.currency
-    group by finding.contract_id
-
-),
-
-unbilled as (
-
-    select
-        gap.contract_id,
-        sum(gap.payable_seconds - gap.billed_seconds) as seconds
-    from temp.gap
-    where
-        gap.billed_seconds < gap.payable_seconds
-        and (gap.contract_id, gap.time_log_id) in (
-            select (contract_id, time_log_id) from temp.finding where side = 'leakage'
-        )
-    group by gap.contract_id
+    where findings.currency is not distinct from contract.currency
+    group by findings.contract_id
 
 ),
 
@@ -4164,16 +4425,15 @@ other_billed as (
 
 ),
 
--- A row somebody waived is at risk no longer.
+-- A row somebody waived is at risk no longer. A line whose invoice is itself set aside is nobody's here: its invoice is
+-- counted.
 at_risk as (
 
     select
         contract_id,
-        sum(seconds) filter (where entity = 'time_logs' and seconds > 0) as seconds,
-        -- A line whose invoice is itself set aside is nobody's here: its invoice is counted.
-        count(*) filter (where entity in ('invoices', 'invoice_lines')) as line_count
+        count(*) as line_count
     from temp.quarantined
-    where state = 'open'
+    where state = 'open' and entity in ('invoices', 'invoice_lines')
     group by contract_id
 
 ),
@@ -4185,8 +4445,8 @@ amounts as (
         contract.client,
         contract.currency,
         contract.billing_model,
-        coalesce((billed.expected_minor * contract.minor_unit)::decimal(18, 4), 0) as expected_amount,
-        coalesce((billed.billed_minor * contract.minor_unit)::decimal(18, 4), 0) as billed_amount,
+        (balance.expected_minor * contract.minor_unit)::decimal(18, 4) as expected_amount,
+        (balance.billed_minor * contract.minor_unit)::decimal(18, 4) as billed_amount,
         coalesce(sides.leakage_amount, 0)::decimal(18, 4) as leakage_amount,
         coalesce(sides.written_off_amount, 0)::decimal(18, 4) as written_off_amount,
         coalesce(sides.overbilled_amount, 0)::decimal(18, 4) as overbilled_amount,
@@ -4194,16 +4454,15 @@ amounts as (
         coalesce(sides.pending_amount, 0)::decimal(18, 4) as pending_amount,
         coalesce(sides.noise_amount, 0)::decimal(18, 4) as noise_amount,
         coalesce(other_billed.amount, 0)::decimal(18, 4) as other_billed_amount,
-        ((coalesce(unbilled.seconds, 0) * 20000 + 3600)::hugeint // 7200 * 0.0001)::decimal(18, 4) as unbilled_hours,
-        ((coalesce(at_risk.seconds, 0) * 20000 + 3600)::hugeint // 7200 * 0.0001)::decimal(18, 4) as quarantined_hours,
+        ((balance.unbilled_seconds * 20000 + 3600)::hugeint // 7200 * 0.0001)::decimal(18, 4) as unbilled_hours,
+        ((balance.quarantined_seconds * 20000 + 3600)::hugeint // 7200 * 0.0001)::decimal(18, 4) as quarantined_hours,
         coalesce(at_risk.line_count, 0) as quarantined_line_count,
         contract.threshold_amount,
         contract.is_valid,
         sides.oldest_leakage_on
     from temp.contract
-    left join billed using (contract_id)
+    inner join balance using (contract_id)
     left join sides using (contract_id)
-    left join unbilled using (contract_id)
     left join other_billed using (contract_id)
     left join at_risk using (contract_id)
 
@@ -4224,7 +4483,7 @@ from amounts
 -- One row per control total that does not hold in scope (what, id); a run that finds any is rolled back.
 select
     'time logs of project' as what,
-    project_id as id,
+    concat_ws(' ', project_id, strftime(month, '%Y-%m')) as id,
     concat(
         logs_received, ' received, ', logs_quarantined, ' quarantined + ', logs_excluded, ' excluded + ',
         logs_out_of_term, ' out of term + ', logs_eligible, ' eligible; ',
@@ -4249,7 +4508,20 @@ left join (
     select
         contract_id,
         sum(amount) as amount
-    from temp.finding
+    from (
+        select
+            contract_id,
+            class,
+            amount
+        from temp.finding
+        union all by name
+        select
+            contract_id,
+            class,
+            amount
+        from temp.open_finding
+        where not is_looked_at
+    ) as findings
     where class in ('double_billed', 'hours_over', 'rate_over')
     group by contract_id
 ) as log_overbilled using (contract_id)

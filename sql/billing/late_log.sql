@@ -5,7 +5,7 @@ select
 from temp.gap
 inner join temp.invoice
     on gap.contract_id = invoice.contract_id and gap.entered_on > invoice.issued_on
-inner join billing.invoice_span
+inner join temp.invoice_span
     on
         invoice.invoice_id = invoice_span.invoice_id
         and gap.worked_on between invoice_span.first_day and invoice_span.last_day

@@ -1,4 +1,5 @@
 -- One row per sum billed for no eligible log (contract_id, about): direct lines by log id, and what a pool has left.
+-- Where a run looks at a contract's later months only, the direct lines without an eligible log are those they were.
 with
 
 pooled as (
@@ -13,13 +14,14 @@ pooled as (
 )
 
 select
-    contract_id,
-    'log:' || time_log_id as about,
-    billed_minor as amount_minor,
-    billed_seconds as seconds,
+    direct.contract_id,
+    'log:' || direct.time_log_id as about,
+    direct.billed_minor as amount_minor,
+    direct.billed_seconds as seconds,
     null::varchar as invoice_ids
 from temp.direct
-where row_id is null and billed_minor != 0
+inner join temp.scope_contract using (contract_id)
+where direct.row_id is null and direct.billed_minor != 0 and scope_contract.from_day = '-infinity'
 union all by name
 select
     pool.contract_id,

@@ -15,13 +15,14 @@ logs as (
 counted as (
 
     select
-        *,
-        (sum(unpaid_regular_seconds + unpaid_overtime_seconds) over (
-            partition by contract_id, case cap_period when 'month' then worked_month else 0 end
-            order by place
-        ))::bigint as cap_seconds_to_here
+        logs.*,
+        (sum(logs.unpaid_regular_seconds + logs.unpaid_overtime_seconds) over (
+            partition by logs.contract_id, case logs.cap_period when 'month' then logs.worked_month else 0 end
+            order by logs.place
+        ) + case logs.cap_period when 'month' then 0 else opening.unpaid_seconds end)::bigint as cap_seconds_to_here
     from logs
-    where cap_limit_seconds is not null
+    inner join temp.opening using (contract_id)
+    where logs.cap_limit_seconds is not null
     union all by name
     select *
     from logs

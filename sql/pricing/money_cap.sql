@@ -11,13 +11,14 @@ logs as (
 counted as (
 
     select
-        *,
-        sum(amount_minor) over (
-            partition by contract_id, case cap_period when 'month' then worked_month else 0 end
-            order by place
-        ) as amount_minor_to_here
+        logs.*,
+        sum(logs.amount_minor) over (
+            partition by logs.contract_id, case logs.cap_period when 'month' then logs.worked_month else 0 end
+            order by logs.place
+        ) + case logs.cap_period when 'month' then 0 else opening.amount_minor end as amount_minor_to_here
     from logs
-    where cap_minor is not null
+    inner join temp.opening using (contract_id)
+    where logs.cap_minor is not null
     union all by name
     select *
     from logs

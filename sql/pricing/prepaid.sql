@@ -16,13 +16,15 @@ logs as (
 counted as (
 
     select
-        *,
-        (sum(rounded_seconds) over (
-            partition by contract_id, case prepaid_period when 'month' then worked_month else 0 end
-            order by place
-        ))::bigint as prepaid_seconds_to_here
+        logs.*,
+        (sum(logs.rounded_seconds) over (
+            partition by logs.contract_id, case logs.prepaid_period when 'month' then logs.worked_month else 0 end
+            order by logs.place
+        ) + case logs.prepaid_period when 'month' then 0 else opening.rounded_seconds end)::bigint
+            as prepaid_seconds_to_here
     from logs
-    where prepaid_limit_seconds > 0
+    inner join temp.opening using (contract_id)
+    where logs.prepaid_limit_seconds > 0
     union all by name
     select *
     from logs

@@ -1,7 +1,7 @@
 -- One row per control total that does not hold in scope (what, id); a run that finds any is rolled back.
 select
     'time logs of project' as what,
-    project_id as id,
+    concat_ws(' ', project_id, strftime(month, '%Y-%m')) as id,
     concat(
         logs_received, ' received, ', logs_quarantined, ' quarantined + ', logs_excluded, ' excluded + ',
         logs_out_of_term, ' out of term + ', logs_eligible, ' eligible; ',
@@ -26,7 +26,20 @@ left join (
     select
         contract_id,
         sum(amount) as amount
-    from temp.finding
+    from (
+        select
+            contract_id,
+            class,
+            amount
+        from temp.finding
+        union all by name
+        select
+            contract_id,
+            class,
+            amount
+        from temp.open_finding
+        where not is_looked_at
+    ) as findings
     where class in ('double_billed', 'hours_over', 'rate_over')
     group by contract_id
 ) as log_overbilled using (contract_id)

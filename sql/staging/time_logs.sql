@@ -1,23 +1,25 @@
--- One row per live version of a time log on a project in scope (row_id), cells read.
+-- One row per live version of a time log on a project in scope, from its from_day on or without a date (row_id), cells
+-- read.
 -- The bits the cycle sets let DuckDB pass over the rows of all others before it reads their cells; the id decides.
 select
-    row_id,
-    source,
-    odd_cells,
-    digest,
-    home_hash,
-    time_log_id,
-    project_id,
-    person,
-    role,
-    task,
-    worked_on,
-    seconds,
-    is_billable,
-    is_approved,
-    entered_at::date as entered_on
+    time_logs.row_id,
+    time_logs.source,
+    time_logs.odd_cells,
+    time_logs.digest,
+    time_logs.home_hash,
+    time_logs.time_log_id,
+    time_logs.project_id,
+    time_logs.person,
+    time_logs.role,
+    time_logs.task,
+    time_logs.worked_on,
+    time_logs.seconds,
+    time_logs.is_billable,
+    time_logs.is_approved,
+    time_logs.entered_at::date as entered_on
 from source.time_logs
+inner join temp.scope_project on coalesce(time_logs.project_id, '') = scope_project.project_id
 where
-    ended_load_id is null
-    and coalesce(get_bit(getvariable('project_homes')::bit, home_hash & 16383) = 1, true)
-    and coalesce(project_id, '') in (select project_id from temp.scope_project)
+    time_logs.ended_load_id is null
+    and coalesce(get_bit(getvariable('project_homes')::bit, time_logs.home_hash & 16383) = 1, true)
+    and coalesce(time_logs.worked_on >= scope_project.from_day, true)

@@ -26,10 +26,8 @@ open_in_scope as (
         invoice_ids,
         due_on,
         opened_run_id
-    from audit.finding_open
-    where
-        coalesce(get_bit(getvariable('contract_homes')::bit, home_hash & 16383) = 1, true)
-        and contract_id in (select contract_id from temp.scope_contract)
+    from temp.open_finding
+    where is_looked_at
 
 ),
 

@@ -1,47 +1,62 @@
 -- One row per contract in scope (contract_id), as audit.position_open stores it. Amounts in the contract's currency.
 with
 
-billed as (
+-- What the months in scope add to what those before left.
+balance as (
+
+    select
+        opening.contract_id,
+        opening.expected_minor + coalesce(sum(balance.expected_minor), 0)::hugeint as expected_minor,
+        opening.billed_minor + coalesce(sum(balance.billed_minor), 0)::hugeint as billed_minor,
+        opening.unbilled_seconds + coalesce(sum(balance.unbilled_seconds), 0)::hugeint as unbilled_seconds,
+        opening.quarantined_seconds + coalesce(sum(balance.quarantined_seconds), 0)::hugeint as quarantined_seconds
+    from temp.opening
+    left join temp.balance using (contract_id)
+    group by
+        opening.contract_id,
+        opening.expected_minor,
+        opening.billed_minor,
+        opening.unbilled_seconds,
+        opening.quarantined_seconds
+
+),
+
+findings as (
 
     select
         contract_id,
-        sum(expected_minor) as expected_minor,
-        sum(billed_minor) as billed_minor
-    from temp.billed_log
-    group by contract_id
+        currency,
+        side,
+        amount,
+        worked_on
+    from temp.finding
+    union all by name
+    select
+        contract_id,
+        currency,
+        side,
+        amount,
+        worked_on
+    from temp.open_finding
+    where not is_looked_at
 
 ),
 
 sides as (
 
     select
-        finding.contract_id,
-        sum(finding.amount) filter (where finding.side = 'leakage') as leakage_amount,
-        sum(finding.amount) filter (where finding.side = 'written_off') as written_off_amount,
-        sum(finding.amount) filter (where finding.side = 'overbilled') as overbilled_amount,
-        sum(finding.amount) filter (where finding.side = 'exposure') as exposure_amount,
-        sum(finding.amount) filter (where finding.side = 'pending') as pending_amount,
-        sum(finding.amount) filter (where finding.side = 'noise') as noise_amount,
-        min(finding.worked_on) filter (where finding.side = 'leakage') as oldest_leakage_on
-    from temp.finding
+        findings.contract_id,
+        sum(findings.amount) filter (where findings.side = 'leakage') as leakage_amount,
+        sum(findings.amount) filter (where findings.side = 'written_off') as written_off_amount,
+        sum(findings.amount) filter (where findings.side = 'overbilled') as overbilled_amount,
+        sum(findings.amount) filter (where findings.side = 'exposure') as exposure_amount,
+        sum(findings.amount) filter (where findings.side = 'pending') as pending_amount,
+        sum(findings.amount) filter (where findings.side = 'noise') as noise_amount,
+        min(findings.worked_on) filter (where findings.side = 'leakage') as oldest_leakage_on
+    from findings
     inner join temp.contract using (contract_id)
-    where finding.currency is not distinct from contract.currency
-    group by finding.contract_id
-
-),
-
-unbilled as (
-
-    select
-        gap.contract_id,
-        sum(gap.payable_seconds - gap.billed_seconds) as seconds
-    from temp.gap
-    where
-        gap.billed_seconds < gap.payable_seconds
-        and (gap.contract_id, gap.time_log_id) in (
-            select (contract_id, time_log_id) from temp.finding where side = 'leakage'
-        )
-    group by gap.contract_id
+    where findings.currency is not distinct from contract.currency
+    group by findings.contract_id
 
 ),
 
@@ -59,16 +74,15 @@ other_billed as (
 
 ),
 
--- A row somebody waived is at risk no longer.
+-- A row somebody waived is at risk no longer. A line whose invoice is itself set aside is nobody's here: its invoice is
+-- counted.
 at_risk as (
 
     select
         contract_id,
-        sum(seconds) filter (where entity = 'time_logs' and seconds > 0) as seconds,
-        -- A line whose invoice is itself set aside is nobody's here: its invoice is counted.
-        count(*) filter (where entity in ('invoices', 'invoice_lines')) as line_count
+        count(*) as line_count
     from temp.quarantined
-    where state = 'open'
+    where state = 'open' and entity in ('invoices', 'invoice_lines')
     group by contract_id
 
 ),
@@ -80,8 +94,8 @@ amounts as (
         contract.client,
         contract.currency,
         contract.billing_model,
-        coalesce((billed.expected_minor * contract.minor_unit)::decimal(18, 4), 0) as expected_amount,
-        coalesce((billed.billed_minor * contract.minor_unit)::decimal(18, 4), 0) as billed_amount,
+        (balance.expected_minor * contract.minor_unit)::decimal(18, 4) as expected_amount,
+        (balance.billed_minor * contract.minor_unit)::decimal(18, 4) as billed_amount,
         coalesce(sides.leakage_amount, 0)::decimal(18, 4) as leakage_amount,
         coalesce(sides.written_off_amount, 0)::decimal(18, 4) as written_off_amount,
         coalesce(sides.overbilled_amount, 0)::decimal(18, 4) as overbilled_amount,
@@ -89,16 +103,15 @@ amounts as (
         coalesce(sides.pending_amount, 0)::decimal(18, 4) as pending_amount,
         coalesce(sides.noise_amount, 0)::decimal(18, 4) as noise_amount,
         coalesce(other_billed.amount, 0)::decimal(18, 4) as other_billed_amount,
-        ((coalesce(unbilled.seconds, 0) * 20000 + 3600)::hugeint // 7200 * 0.0001)::decimal(18, 4) as unbilled_hours,
-        ((coalesce(at_risk.seconds, 0) * 20000 + 3600)::hugeint // 7200 * 0.0001)::decimal(18, 4) as quarantined_hours,
+        ((balance.unbilled_seconds * 20000 + 3600)::hugeint // 7200 * 0.0001)::decimal(18, 4) as unbilled_hours,
+        ((balance.quarantined_seconds * 20000 + 3600)::hugeint // 7200 * 0.0001)::decimal(18, 4) as quarantined_hours,
         coalesce(at_risk.line_count, 0) as quarantined_line_count,
         contract.threshold_amount,
         contract.is_valid,
         sides.oldest_leakage_on
     from temp.contract
-    left join billed using (contract_id)
+    inner join balance using (contract_id)
     left join sides using (contract_id)
-    left join unbilled using (contract_id)
     left join other_billed using (contract_id)
     left join at_risk using (contract_id)
 

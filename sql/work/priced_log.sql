@@ -6,8 +6,10 @@ select
     place,
     worked_on,
     worked_month,
+    rounded_seconds,
     payable_seconds,
     unpaid_regular_seconds + unpaid_overtime_seconds - payable_seconds as over_cap_seconds,
+    amount_minor,
     expected_minor,
     over_cap_minor
 from pricing.money_cap

@@ -22,40 +22,48 @@ rows_set_aside as (
 
     select
         'contracts' as entity,
-        row_id,
-        source,
-        digest,
-        contract_id as key,
-        coalesce(contract_id, '') as home,
-        contract_id,
-        null::bigint as seconds
+        contract_row.row_id,
+        contract_row.source,
+        contract_row.digest,
+        contract_row.contract_id as key,
+        scope_contract.home_hash,
+        coalesce(contract_row.contract_id, '') as home,
+        contract_row.contract_id,
+        null::bigint as seconds,
+        null::date as worked_on
     from temp.contract_row
-    where row_id in (select row_id from reasons where dataset = 'contracts')
+    inner join temp.scope_contract on coalesce(contract_row.contract_id, '') = scope_contract.contract_id
+    where contract_row.row_id in (select row_id from reasons where dataset = 'contracts')
     union all by name
     select
         'projects' as entity,
-        row_id,
-        source,
-        digest,
-        concat(project_id, '/', contract_id) as key,
-        coalesce(contract_id, '') as home,
-        contract_id
+        project_row.row_id,
+        project_row.source,
+        project_row.digest,
+        concat(project_row.project_id, '/', project_row.contract_id) as key,
+        scope_contract.home_hash,
+        coalesce(project_row.contract_id, '') as home,
+        project_row.contract_id
     from temp.project_row
-    where row_id in (select row_id from reasons where dataset = 'projects')
+    inner join temp.scope_contract on coalesce(project_row.contract_id, '') = scope_contract.contract_id
+    where project_row.row_id in (select row_id from reasons where dataset = 'projects')
     union all by name
     select
         'rates' as entity,
-        row_id,
-        source,
-        digest,
+        rate_row.row_id,
+        rate_row.source,
+        rate_row.digest,
         concat(
-            contract_id, '/', project_id, '/', person, '/', role, '/', task, '/',
-            coalesce(valid_from::varchar, json_extract_string(odd_cells, 'valid_from'))
+            rate_row.contract_id, '/', rate_row.project_id, '/', rate_row.person, '/', rate_row.role, '/',
+            rate_row.task, '/',
+            coalesce(rate_row.valid_from::varchar, json_extract_string(rate_row.odd_cells, 'valid_from'))
         ) as key,
-        coalesce(contract_id, '') as home,
-        contract_id
+        scope_contract.home_hash,
+        coalesce(rate_row.contract_id, '') as home,
+        rate_row.contract_id
     from temp.rate_row
-    where row_id in (select row_id from reasons where dataset = 'rates')
+    inner join temp.scope_contract on coalesce(rate_row.contract_id, '') = scope_contract.contract_id
+    where rate_row.row_id in (select row_id from reasons where dataset = 'rates')
     union all by name
     select
         'time_logs' as entity,
@@ -63,23 +71,27 @@ rows_set_aside as (
         log_row.source,
         log_row.digest,
         log_row.time_log_id as key,
+        log_row.home_hash,
         coalesce(log_row.project_id, '') as home,
         log_contract.contract_id,
-        log_row.seconds
+        log_row.seconds,
+        log_row.worked_on
     from temp.log_row
     inner join temp.log_contract using (row_id)
     where log_row.row_id in (select row_id from reasons where dataset = 'time_logs')
     union all by name
     select
         'invoices' as entity,
-        row_id,
-        source,
-        digest,
-        invoice_id as key,
-        coalesce(invoice_id, '') as home,
-        contract_id
+        invoice_row.row_id,
+        invoice_row.source,
+        invoice_row.digest,
+        invoice_row.invoice_id as key,
+        scope_invoice.home_hash,
+        coalesce(invoice_row.invoice_id, '') as home,
+        invoice_row.contract_id
     from temp.invoice_row
-    where row_id in (select row_id from reasons where dataset = 'invoices')
+    inner join temp.scope_invoice on coalesce(invoice_row.invoice_id, '') = scope_invoice.invoice_id
+    where invoice_row.row_id in (select row_id from reasons where dataset = 'invoices')
     union all by name
     select
         'invoice_lines' as entity,
@@ -90,6 +102,7 @@ rows_set_aside as (
             line_row.invoice_id, '/',
             coalesce(line_row.line_no::varchar, json_extract_string(line_row.odd_cells, 'line_no'))
         ) as key,
+        line_row.home_hash,
         coalesce(line_row.invoice_id, '') as home,
         invoice.contract_id,
         line_row.seconds
@@ -122,6 +135,7 @@ waivers as (
 select
     identified.quarantine_id,
     identified.row_id,
+    identified.home_hash,
     identified.home,
     identified.entity,
     coalesce(identified.key, '') as key,
@@ -131,6 +145,7 @@ select
     reasons.detail,
     identified.source,
     identified.seconds,
+    identified.worked_on,
     case when waivers.quarantine_id is null then 'open' else 'waived' end as state,
     waivers.waived_by,
     waivers.waived_reason

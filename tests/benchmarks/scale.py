@@ -181,7 +181,7 @@ def _first_run(path: Path, as_of: dt.date, name: str) -> Measures:
         findings = connection.exec_driver_sql("select count(*) from audit.finding_open").scalar_one()
         # What the firm is, a few hundred of its contracts tell.
         connection.exec_driver_sql(
-            "insert into source.change select null, 'contract', contract_id from source.contracts "
+            "insert into source.change (kind, id) select 'contract', contract_id from source.contracts "
             f"order by contract_id limit {SAMPLE}"
         )
         reconciliation_engine.scope_to_changes(connection)

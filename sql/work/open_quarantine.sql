@@ -1,0 +1,38 @@
+-- One row per row in scope that is set aside already (quarantine_id), as the newest run stored it.
+select
+    quarantine_id,
+    row_id,
+    home_hash,
+    home,
+    entity,
+    key,
+    contract_id,
+    client,
+    reasons,
+    detail,
+    source,
+    seconds,
+    worked_on,
+    state,
+    waived_by,
+    waived_reason,
+    opened_run_id,
+    raw
+from audit.quarantine_open
+where
+    coalesce(get_bit(getvariable('homes')::bit, home_hash & 16383) = 1, true)
+    and (
+        (
+            entity in ('contracts', 'projects', 'rates')
+            and home in (select contract_id from temp.scope_contract)
+        )
+        or (entity in ('invoices', 'invoice_lines') and home in (select invoice_id from temp.scope_invoice))
+        or exists (
+            select 1
+            from temp.scope_project
+            where
+                quarantine_open.entity = 'time_logs'
+                and quarantine_open.home = scope_project.project_id
+                and coalesce(quarantine_open.worked_on >= scope_project.from_day, true)
+        )
+    )

@@ -1,0 +1,259 @@
+"""A change of time logs is reconciled from its month on, and the end is what looking at everything gives."""
+
+import datetime as dt
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from abr import reconciliation_engine
+from tests import firms, harness
+from tests.test_order import PROPERTY
+
+BOOKS = {
+    "contracts": [{"contract_id": "C-1", "client": "Acme", "currency": "EUR", "starts_on": "2026-01-01"}],
+    "projects": [{"project_id": "P-1", "contract_id": "C-1"}],
+    "rates": [{"contract_id": "C-1", "hourly_rate": "100.00", "valid_from": "2026-01-01"}],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def connection():
+    with harness.fresh_database() as opened:
+        yield opened
+
+
+def log(time_log_id, worked_on, **cells):
+    return {
+        "time_log_id": time_log_id,
+        "project_id": "P-1",
+        "person": "ana",
+        "worked_on": worked_on,
+        "hours": "10",
+    } | cells
+
+
+def started(connection, **terms):
+    """Load a firm of one contract with these terms, one log in each of three months, and run."""
+    harness.wipe(connection)
+    contract = BOOKS["contracts"][0] | terms
+    logs = [log("L-1", "2026-01-10"), log("L-2", "2026-02-10"), log("L-3", "2026-03-10")]
+    harness.receive(connection, BOOKS | {"contracts": [contract], "time_logs": logs})
+    harness.run(connection)
+
+
+def looked_from(connection):
+    """Return from which day on the newest run looked at each contract in its scope; None: ever."""
+    return {
+        row["contract_id"]: row["from_day"] if row["is_later"] else None
+        for row in harness.rows(
+            connection, "select contract_id, from_day, from_day > '-infinity' as is_later from temp.scope_contract"
+        )
+    }  # fmt: skip
+
+
+def position(connection):
+    (row,) = harness.rows(connection, "select * from report.contract_position")
+    return row
+
+
+def test_a_new_log_is_looked_at_with_its_month_and_those_after_it(connection):
+    started(connection)
+    harness.receive(connection, {"time_logs": [log("L-4", "2026-02-20")]})
+    harness.run(connection)
+    assert looked_from(connection) == {"C-1": dt.date(2026, 2, 1)}
+    assert {row["time_log_id"] for row in harness.rows(connection, "from temp.log_row")} == {"L-2", "L-3", "L-4"}
+    assert position(connection)["leakage_amount"] == 4000
+    assert position(connection)["oldest_leakage_on"] == dt.date(2026, 1, 10)
+    assert reconciliation_engine.verify(connection) == []
+
+
+def test_a_log_moved_to_a_later_month_is_looked_at_from_the_month_it_left(connection):
+    started(connection)
+    harness.receive(connection, {"time_logs": [log("L-2", "2026-03-20")]})
+    harness.run(connection)
+    assert looked_from(connection) == {"C-1": dt.date(2026, 2, 1)}
+    assert reconciliation_engine.verify(connection) == []
+
+
+def test_what_earlier_months_used_of_prepaid_time_and_caps_stays_used(connection):
+    started(connection, prepaid_minutes="900", cap_minutes="1200", cap_amount="1600.00")
+    harness.receive(connection, {"time_logs": [log("L-4", "2026-03-20", hours="1")]})
+    harness.run(connection)
+    assert looked_from(connection) == {"C-1": dt.date(2026, 3, 1)}
+    # 31 hours worked, 15 prepaid, 16 of 20 within the cap: 1,600.00, which is just what the money cap allows.
+    assert position(connection)["expected_amount"] == 1600
+    harness.receive(connection, {"time_logs": [log("L-5", "2026-03-21", hours="1")]})
+    harness.run(connection)
+    assert position(connection)["expected_amount"] == 1600
+    assert position(connection)["exposure_amount"] == 100
+    assert reconciliation_engine.verify(connection) == []
+
+
+def test_what_earlier_months_used_of_the_hours_of_a_fixed_price_stays_used(connection):
+    started(connection, billing_model="fixed_price", cap_minutes="1860")
+    harness.receive(connection, {"time_logs": [log("L-4", "2026-03-20", hours="2")]})
+    harness.run(connection)
+    assert looked_from(connection) == {"C-1": dt.date(2026, 3, 1)}
+    assert harness.rows(connection, "select class, seconds, amount from report.finding") == [
+        {"class": "fixed_price_overrun", "seconds": 3600, "amount": 100}
+    ]
+    assert reconciliation_engine.verify(connection) == []
+
+
+def bill(connection, *lines, **cells):
+    invoice = {
+        "invoice_id": "I-1", "contract_id": "C-1", "currency": "EUR", "status": "issued", "issued_on": "2026-03-31"
+    } | cells  # fmt: skip
+    numbered = [
+        {"invoice_id": invoice["invoice_id"], "line_no": str(place), "net_amount": "1000.00"} | line
+        for place, line in enumerate(lines, 1)
+    ]
+    harness.receive(connection, {"invoices": [invoice], "invoice_lines": numbered})
+    harness.run(connection)
+
+
+@pytest.mark.parametrize(
+    ("period", "first_day"),
+    [
+        ({"period_start": "2026-02-01", "period_end": "2026-02-28"}, dt.date(2026, 3, 1)),
+        ({"period_start": "2026-03-01", "period_end": "2026-03-31"}, dt.date(2026, 3, 1)),
+        ({"period_start": "2026-02-23", "period_end": "2026-03-01"}, dt.date(2026, 2, 1)),
+        ({"period_start": "2026-02-23"}, dt.date(2026, 2, 1)),
+        ({"period_end": "2026-02-28"}, dt.date(2026, 3, 1)),
+        ({"period_end": "2026-03-31"}, None),
+        ({}, None),
+    ],
+)
+def test_a_pool_that_reaches_over_the_start_of_the_month_is_looked_at_from_its_own_start(connection, period, first_day):
+    started(connection)
+    bill(connection, {"hours": "10"} | period)
+    harness.receive(connection, {"time_logs": [log("L-4", "2026-03-20")]})
+    harness.run(connection)
+    assert looked_from(connection) == {"C-1": first_day}
+    assert reconciliation_engine.verify(connection) == []
+
+
+def test_a_log_that_a_line_names_already_is_looked_at_with_everything(connection):
+    started(connection)
+    bill(connection, {"time_log_id": "L-1"}, {"time_log_id": "L-9"})
+    assert {row["class"] for row in harness.rows(connection, "from report.finding")} == {
+        "unbilled", "invoiced_without_log"
+    }  # fmt: skip
+    harness.receive(connection, {"time_logs": [log("L-9", "2026-03-20")]})
+    harness.run(connection)
+    assert looked_from(connection) == {"C-1": None}
+    assert {row["class"] for row in harness.rows(connection, "from report.finding")} == {"unbilled"}
+    assert reconciliation_engine.verify(connection) == []
+
+
+def test_a_late_entry_is_known_by_the_span_of_an_invoice_that_bills_earlier_months_too(connection):
+    started(connection)
+    bill(connection, {"time_log_id": "L-1"}, {"time_log_id": "L-3"})
+    harness.receive(connection, {"time_logs": [log("L-4", "2026-03-05", entered_at="2026-04-01")]})
+    harness.run(connection)
+    assert looked_from(connection) == {"C-1": dt.date(2026, 3, 1)}
+    assert harness.rows(connection, "select class, invoice_ids from report.finding where time_log_id = 'L-4'") == [
+        {"class": "late_entry", "invoice_ids": "I-1"}
+    ]
+    assert reconciliation_engine.verify(connection) == []
+
+
+def test_what_was_billed_without_a_log_in_earlier_months_stays_found(connection):
+    started(connection)
+    bill(
+        connection,
+        {"time_log_id": "L-1"},
+        {"time_log_id": "nobody's"},
+        {"period_start": "2026-02-01", "period_end": "2026-02-28", "hours": "30", "net_amount": "3000.00"},
+        {"kind": "expense", "net_amount": "70.00"},
+    )
+    before = harness.rows(connection, "select * from report.finding where class = 'invoiced_without_log' order by all")
+    assert [row["amount"] for row in before] == [2000, 1000]
+    harness.receive(connection, {"time_logs": [log("L-4", "2026-03-20")]})
+    harness.run(connection)
+    assert looked_from(connection) == {"C-1": dt.date(2026, 3, 1)}
+    assert before == harness.rows(
+        connection, "select * from report.finding where class = 'invoiced_without_log' order by all"
+    )
+    assert position(connection)["other_billed_amount"] == 70
+    assert reconciliation_engine.verify(connection) == []
+
+
+def test_a_log_that_became_due_is_looked_at_from_its_month_on(connection):
+    started(connection, grace_days="30")
+    harness.receive(connection, {"time_logs": [log("L-4", "2026-03-25")]})
+    harness.run(connection, dt.date(2026, 4, 10))
+    assert looked_from(connection) == {"C-1": dt.date(2026, 3, 1)}
+    assert position(connection)["pending_amount"] == 1000
+    assert reconciliation_engine.verify(connection) == []
+
+
+def test_a_log_without_a_date_makes_a_run_look_at_logs_without_a_date_only(connection):
+    started(connection)
+    harness.receive(connection, {"time_logs": [log("L-4", "")]})
+    harness.run(connection)
+    assert {row["time_log_id"] for row in harness.rows(connection, "from temp.log_row")} == {"L-4"}
+    assert position(connection)["quarantined_hours"] == 10
+    assert position(connection)["leakage_amount"] == 3000
+    assert reconciliation_engine.verify(connection) == []
+
+
+def test_two_contracts_of_one_project_are_looked_at_from_the_same_day(connection):
+    started(connection, ends_on="2026-02-15")
+    harness.receive(
+        connection,
+        {
+            "contracts": [BOOKS["contracts"][0] | {"contract_id": "C-2", "starts_on": "2026-02-16"}],
+            "projects": [{"project_id": project_id, "contract_id": "C-2"} for project_id in ("P-1", "P-2")],
+            "rates": [BOOKS["rates"][0] | {"contract_id": "C-2"}],
+        },
+    )
+    harness.run(connection)
+    for later, first_day in (
+        ([log("L-4", "2026-03-20", project_id="P-2")], dt.date(2026, 3, 1)),
+        ([log("L-5", "2026-02-20"), log("L-6", "2026-03-20", project_id="P-2")], dt.date(2026, 2, 1)),
+    ):
+        harness.receive(connection, {"time_logs": later})
+        harness.run(connection)
+        assert looked_from(connection) == dict.fromkeys(["C-1", "C-2"], first_day)
+        assert reconciliation_engine.verify(connection) == []
+
+
+@st.composite
+def changing_logs(draw):
+    """Return a firm, and steps: time logs that arrive or change, whether all others go, and the date of the run."""
+    firm = draw(firms.firms())
+    logs = firm["time_logs"]
+    place = st.integers(0, max(len(logs) - 1, 0))
+    held = draw(st.sets(place, max_size=8))
+    edit = st.one_of(
+        st.fixed_dictionaries({"worked_on": st.dates(dt.date(2025, 12, 20), dt.date(2026, 4, 3)).map(str)}),
+        st.fixed_dictionaries({"is_billable": st.sampled_from(["no", "yes"])}),
+        st.fixed_dictionaries({"person": st.sampled_from(["ana", "ben", ""])}),
+        st.fixed_dictionaries({"project_id": st.sampled_from(sorted({row["project_id"] for row in firm["projects"]}))}),
+        st.just({}),
+    )
+    steps = []
+    day = harness.AS_OF - dt.timedelta(days=draw(st.integers(0, 40)))
+    for _ in range(draw(st.integers(1, 5))):
+        changed = draw(st.lists(st.tuples(place, edit), min_size=1, max_size=4))
+        day = draw(st.sampled_from([day, day, min(day + dt.timedelta(days=9), harness.AS_OF)]))
+        steps.append(([logs[at] | cells for at, cells in changed if logs], draw(firms.one_in(8)), day))
+    first = firm | {"time_logs": [row for at, row in enumerate(logs) if at not in held]}
+    return first, steps
+
+
+@PROPERTY
+@given(drawn=changing_logs())
+def test_any_change_of_time_logs_ends_where_looking_at_everything_ends(connection, drawn):
+    first, steps = drawn
+    harness.wipe(connection)
+    harness.receive(connection, first)
+    if not (first["time_logs"] and first["contracts"]):
+        return
+    harness.run(connection, steps[0][2])
+    for logs, is_complete, as_of in steps:
+        harness.receive(connection, {"time_logs": logs}, is_complete=is_complete and bool(logs))
+        harness.run(connection, as_of)
+        assert reconciliation_engine.verify(connection) == []
