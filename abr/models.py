@@ -16,7 +16,6 @@ from sqlalchemy.types import TypeEngine
 METADATA: Final = MetaData()
 MONEY: Final = Numeric(18, 4)
 FACTOR: Final = Numeric(9, 4)
-WHOLE: Final = Numeric(38, 0)
 
 SCHEMAS: Final = (
     "source",
@@ -386,10 +385,10 @@ BALANCE_OPEN: Final = table(
     column("month", Date(), "its first day; NULL for logs without a date"),
     column("rounded_seconds", BigInteger(), "what counts towards prepaid time", required=True),
     column("unpaid_seconds", BigInteger(), "what counts towards the hours cap", required=True),
-    column("amount_minor", WHOLE, "what counts towards the money cap, in minor units", required=True),
+    column("amount_minor", BigInteger(), "what counts towards the money cap, in minor units", required=True),
     column("fixed_seconds", BigInteger(), "what counts towards the cap of a fixed price", required=True),
-    column("expected_minor", WHOLE, required=True),
-    column("billed_minor", WHOLE, required=True),
+    column("expected_minor", BigInteger(), required=True),
+    column("billed_minor", BigInteger(), required=True),
     column("unbilled_seconds", BigInteger(), "of leakage findings", required=True),
     column("quarantined_seconds", BigInteger(), "not waived", required=True),
 )

@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, CursorResult, text
 from sqlalchemy.exc import DBAPIError
 
 from abr import database, loading, views
@@ -39,8 +39,6 @@ _EVER = "'-infinity'::date"
 # more bits than help.
 _HOME_BITS = 16_384
 _HOMES_MAX = 4_000
-# After so many logs and lines the memory of the rows removed from the work tables is given back.
-_ROWS_KEPT = 100_000
 # The kind of id that the home of a row in quarantine is.
 _KIND_OF_HOME = (
     "case when entity = 'time_logs' then 'project' when entity in ('invoices', 'invoice_lines') then 'invoice' "
@@ -172,7 +170,7 @@ def run_once(
                     progress=progress,
                 )
             _prepare_fills(connection)
-            _give_back_memory(connection)
+            _empty_work_tables(connection)
             return run
     except UsageError:
         raise
@@ -285,10 +283,6 @@ def _reconcile(
             connection,
             is_planned_once=is_same and batches_left == 1,
             progress=progress and (lambda done, steps: progress(done, steps * batches_left)),
-        )
-        filled = "select (select count(*) from temp.log_row) + (select count(*) from temp.line_row)"
-        connection.info["abr_rows_filled"] = (
-            connection.info.get("abr_rows_filled", 0) + connection.exec_driver_sql(filled).scalar_one()
         )
         require_control_totals(connection)
         counts = _write_changes(connection, run_id)
@@ -426,31 +420,56 @@ def _close_scope(connection: Connection, touched: str) -> None:
 
 
 def _follow_ties(connection: Connection) -> None:
-    # A project shared by two contracts ties them together: which one a log belongs to depends on both. So does an
-    # invoice that names two, and one without an id: its rows are looked at together.
-    while sum(_add_to_scope(connection, kind, ids) for kind, ids in _TIES):
+    """Put what is tied to what is in scope in scope too, each id from its earliest day on.
+
+    A project shared by two contracts ties them together: which one a log belongs to depends on both. So does an invoice
+    that names two, and one without an id: its rows are looked at together.
+    """
+    while sum(_run_prepared(connection, name, statement).scalar_one() for name, statement in _tying().items()):
         pass
-    for kind in ("contract", "project", "invoice"):
-        connection.exec_driver_sql(
-            f"delete from temp.scope_{kind} using temp.scope_{kind} as earlier "
-            f"where scope_{kind}.{kind}_id = earlier.{kind}_id and scope_{kind}.from_day > earlier.from_day"
-        )
+    for name, statement in _keeping_earliest().items():
+        _run_prepared(connection, name, statement)
 
 
-def _add_to_scope(connection: Connection, kind: str, ids: str) -> int:
-    """Add ids to a scope, each with its earliest day (NULL: ever), unless they are there from that day on or earlier.
+def _run_prepared(connection: Connection, name: str, statement: str) -> CursorResult[Any]:
+    """Execute a statement, by its prepared plan where there is one."""
+    is_prepared = "abr_fills_prepared" in connection.info
+    return connection.exec_driver_sql(f"execute {name}" if is_prepared else statement)
 
-    Returns how many were added.
+
+def _tying() -> dict[str, str]:
+    """Return, by the names they are prepared under, the statements that add what is tied to what is in scope."""
+    return {f"abr_tie_{place}": _adding(kind, ids) for place, (kind, ids) in enumerate(_TIES)}
+
+
+def _keeping_earliest() -> dict[str, str]:
+    """Return, by the names they are prepared under, the statements that keep of each id its earliest day."""
+    return {
+        f"abr_earliest_{kind}": f"delete from temp.scope_{kind} using temp.scope_{kind} as earlier "
+        f"where scope_{kind}.{kind}_id = earlier.{kind}_id and scope_{kind}.from_day > earlier.from_day"
+        for kind in ("contract", "project", "invoice")
+    }
+
+
+def _adding(kind: str, ids: str) -> str:
+    """Return what adds ids to a scope, each with its earliest day (NULL: ever), and returns how many.
+
+    Ids that are there already from that day on or earlier are passed over.
     """
     table, column = f"temp.scope_{kind}", f"{kind}_id"
     found = (
         f"select id, min(coalesce(from_day, {_EVER})) as from_day from ({ids}) as found(id, from_day) "
         "where id is not null group by id"
     )
-    added: int = connection.exec_driver_sql(
+    return (
         f"insert into {table} select found.id, {loading.home_hash('found.id')}, found.from_day from ({found}) as found "
         f"anti join {table} as known on found.id = known.{column} and found.from_day >= known.from_day"
-    ).scalar_one()
+    )
+
+
+def _add_to_scope(connection: Connection, kind: str, ids: str) -> int:
+    """Add ids to a scope; return how many were new, or new from an earlier day on."""
+    added: int = connection.exec_driver_sql(_adding(kind, ids)).scalar_one()
     return added
 
 
@@ -516,7 +535,7 @@ def _filling(name: str, *, is_planned_once: bool, is_prepared: bool) -> list[str
     fill = f"insert into temp.{name} from work.{name}"
     if not is_prepared:
         return [fill]
-    return [f"execute abr_clear_{name}", fill if name in _LARGE_READS else f"execute abr_fill_{name}"]
+    return [fill if name in _LARGE_READS else f"execute abr_fill_{name}"]
 
 
 def _set_homes(connection: Connection) -> None:
@@ -552,6 +571,8 @@ def _prepare_fills(connection: Connection) -> None:
     if order is None:
         return
     with plans_that_last(connection) as run:
+        for name, statement in (_tying() | _keeping_earliest()).items():
+            run(f"prepare {name} as {statement}")
         for name in order:
             run(f"prepare abr_clear_{name} as delete from temp.{name}")
             run(f"prepare abr_fill_{name} as insert into temp.{name} from work.{name}")
@@ -574,20 +595,20 @@ def plans_that_last(connection: Connection) -> Iterator[Callable[[str], object]]
         connection.rollback()
 
 
-def _give_back_memory(connection: Connection) -> None:
-    """Empty the work tables for good, if enough went through them.
+def _empty_work_tables(connection: Connection) -> None:
+    """Empty the work tables that a run has filled for the next one, unless that makes them anew.
 
     The removed rows of a temporary table stay in memory, and every scan passes over them, until a checkpoint.
     """
-    is_prepared = "abr_fills_prepared" in connection.info  # else the next run makes the tables anew
-    if not is_prepared or connection.info.get("abr_rows_filled", 0) < _ROWS_KEPT:
+    order = connection.info.get("abr_fills_prepared")
+    if order is None or not is_scoped(connection):
         return
-    for name in _filled_tables(connection):
-        connection.exec_driver_sql(f"delete from temp.{name}")
+    for name in order:
+        connection.exec_driver_sql(f"execute abr_clear_{name}")
+    _clear_scope(connection)
     connection.commit()
     connection.exec_driver_sql("checkpoint temp")
     connection.rollback()
-    connection.info["abr_rows_filled"] = 0
 
 
 def _filled_tables(connection: Connection) -> list[str]:

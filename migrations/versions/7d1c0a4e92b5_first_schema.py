@@ -33,10 +33,10 @@ CREATE TABLE audit.balance_open (
     month DATE,
     rounded_seconds BIGINT NOT NULL,
     unpaid_seconds BIGINT NOT NULL,
-    amount_minor NUMERIC(38, 0) NOT NULL,
+    amount_minor BIGINT NOT NULL,
     fixed_seconds BIGINT NOT NULL,
-    expected_minor NUMERIC(38, 0) NOT NULL,
-    billed_minor NUMERIC(38, 0) NOT NULL,
+    expected_minor BIGINT NOT NULL,
+    billed_minor BIGINT NOT NULL,
     unbilled_seconds BIGINT NOT NULL,
     quarantined_seconds BIGINT NOT NULL
 )""",
@@ -3010,7 +3010,9 @@ select
         )::varchar
     ) as raw
 from source.time_logs
-where row_id in (select row_id from temp.quarantine_change where entity = 'time_logs' and change = 'opened')
+where
+    coalesce(get_bit(getvariable('project_homes')::bit, home_hash & 16383) = 1, true)
+    and row_id in (select row_id from temp.quarantine_change where entity = 'time_logs' and change = 'opened')
 union all by name
 select
     'invoices' as dataset,
@@ -3049,7 +3051,9 @@ select
         )::varchar
     ) as raw
 from source.invoice_lines
-where row_id in (select row_id from temp.quarantine_change where entity = 'invoice_lines' and change = 'opened')
+where
+    coalesce(get_bit(getvariable('invoice_homes')::bit, home_hash & 16383) = 1, true)
+    and row_id in (select row_id from temp.quarantine_change where entity = 'invoice_lines' and change = 'opened')
 """,
     "work.estimate": """\
 -- One row per time log in scope outside the pricing chain that may be worth something (row_id).
@@ -4239,10 +4243,10 @@ select
     parts.month,
     coalesce(sum(parts.rounded_seconds), 0)::bigint as rounded_seconds,
     coalesce(sum(parts.unpaid_seconds), 0)::bigint as unpaid_seconds,
-    coalesce(sum(parts.amount_minor), 0)::decimal(38, 0) as amount_minor,
+    coalesce(sum(parts.amount_minor), 0)::bigint as amount_minor,
     coalesce(sum(parts.fixed_seconds), 0)::bigint as fixed_seconds,
-    coalesce(sum(parts.expected_minor), 0)::decimal(38, 0) as expected_minor,
-    coalesce(sum(parts.billed_minor), 0)::decimal(38, 0) as billed_minor,
+    coalesce(sum(parts.expected_minor), 0)::bigint as expected_minor,
+    coalesce(sum(parts.billed_minor), 0)::bigint as billed_minor,
     coalesce(sum(parts.unbilled_seconds), 0)::bigint as unbilled_seconds,
     coalesce(sum(parts.quarantined_seconds), 0)::bigint as quarantined_seconds
 from parts

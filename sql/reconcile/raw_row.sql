@@ -87,7 +87,9 @@ select
         )::varchar
     ) as raw
 from source.time_logs
-where row_id in (select row_id from temp.quarantine_change where entity = 'time_logs' and change = 'opened')
+where
+    coalesce(get_bit(getvariable('project_homes')::bit, home_hash & 16383) = 1, true)
+    and row_id in (select row_id from temp.quarantine_change where entity = 'time_logs' and change = 'opened')
 union all by name
 select
     'invoices' as dataset,
@@ -126,4 +128,6 @@ select
         )::varchar
     ) as raw
 from source.invoice_lines
-where row_id in (select row_id from temp.quarantine_change where entity = 'invoice_lines' and change = 'opened')
+where
+    coalesce(get_bit(getvariable('invoice_homes')::bit, home_hash & 16383) = 1, true)
+    and row_id in (select row_id from temp.quarantine_change where entity = 'invoice_lines' and change = 'opened')

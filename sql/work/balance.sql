@@ -57,10 +57,10 @@ select
     parts.month,
     coalesce(sum(parts.rounded_seconds), 0)::bigint as rounded_seconds,
     coalesce(sum(parts.unpaid_seconds), 0)::bigint as unpaid_seconds,
-    coalesce(sum(parts.amount_minor), 0)::decimal(38, 0) as amount_minor,
+    coalesce(sum(parts.amount_minor), 0)::bigint as amount_minor,
     coalesce(sum(parts.fixed_seconds), 0)::bigint as fixed_seconds,
-    coalesce(sum(parts.expected_minor), 0)::decimal(38, 0) as expected_minor,
-    coalesce(sum(parts.billed_minor), 0)::decimal(38, 0) as billed_minor,
+    coalesce(sum(parts.expected_minor), 0)::bigint as expected_minor,
+    coalesce(sum(parts.billed_minor), 0)::bigint as billed_minor,
     coalesce(sum(parts.unbilled_seconds), 0)::bigint as unbilled_seconds,
     coalesce(sum(parts.quarantined_seconds), 0)::bigint as quarantined_seconds
 from parts
