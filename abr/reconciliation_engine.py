@@ -709,6 +709,11 @@ def _write_quarantine(connection: Connection, run_id: int) -> None:
     run = connection.exec_driver_sql
     if run("select 1 from temp.quarantine_change limit 1").first() is None:
         return  # mostly; and the views behind the cells as given and what superseded them look at every data set
+    for dataset in ("time_logs", "invoice_lines"):
+        run(
+            f"set variable opened_{dataset} = (select [min(row_id), max(row_id)] from temp.quarantine_change "
+            f"where entity = '{dataset}' and change = 'opened')"
+        )
     run(
         f"insert into audit.quarantine by name select quarantine_change.* exclude (change, opened_run_id, raw), "
         f"{run_id} as run_id, coalesce(opened_run_id, {run_id}) as opened_run_id, "

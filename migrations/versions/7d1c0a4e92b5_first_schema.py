@@ -2922,7 +2922,8 @@ from rounded
 """,
     "reconcile.raw_row": """\
 -- One row per source row this run sets aside or changes (dataset, row_id): its cells as JSON text, as given, or rebuilt
--- from what was read of them.
+-- from what was read of them. Of the large tables the cycle says between which numbers the rows lie that it sets aside:
+-- the rest is passed over before its cells are read.
 select
     'contracts' as dataset,
     row_id,
@@ -3011,7 +3012,8 @@ select
     ) as raw
 from source.time_logs
 where
-    coalesce(get_bit(getvariable('project_homes')::bit, home_hash & 16383) = 1, true)
+    row_id >= list_min(getvariable('opened_time_logs')::bigint[])
+    and row_id <= list_max(getvariable('opened_time_logs')::bigint[])
     and row_id in (select row_id from temp.quarantine_change where entity = 'time_logs' and change = 'opened')
 union all by name
 select
@@ -3052,7 +3054,8 @@ select
     ) as raw
 from source.invoice_lines
 where
-    coalesce(get_bit(getvariable('invoice_homes')::bit, home_hash & 16383) = 1, true)
+    row_id >= list_min(getvariable('opened_invoice_lines')::bigint[])
+    and row_id <= list_max(getvariable('opened_invoice_lines')::bigint[])
     and row_id in (select row_id from temp.quarantine_change where entity = 'invoice_lines' and change = 'opened')
 """,
     "work.estimate": """\
