@@ -19,6 +19,7 @@ import pytest
 import typer.main
 
 from abr import cli, database
+from abr.__main__ import TUNABLES
 from tests import command_line
 from tests.command_line import AS_OF, BOOKS, abr
 
@@ -642,3 +643,20 @@ def test_head_of_the_report_ends_quietly_in_a_shell(books):
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.startswith("Severity")
+
+
+@pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="only the GNU C library is tuned")
+@pytest.mark.parametrize(("own", "wanted"), [(None, TUNABLES), ("glibc.malloc.check=0", "glibc.malloc.check=0")])
+def test_the_command_tunes_the_c_library_unless_somebody_did(tmp_path, own, wanted):
+    given = command_line.environment()
+    given.pop("GLIBC_TUNABLES", None)
+    given |= {"GLIBC_TUNABLES": own} if own else {}
+    monitor = command_line.started(
+        "monitor", "--source", "simulator", "--database", f"{tmp_path}/demo.duckdb", env=given
+    )
+    try:
+        assert monitor.stdout.readline().startswith("run 1 ")
+        assert f"GLIBC_TUNABLES={wanted}" in Path(f"/proc/{monitor.pid}/environ").read_text("utf-8").split("\0")
+    finally:
+        monitor.terminate()
+    assert command_line.ended(monitor).code == 0

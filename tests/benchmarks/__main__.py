@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from abr.__main__ import start_tuned
 from tests import command_line
 from tests.benchmarks import report, scale
 
@@ -113,4 +114,5 @@ def _say_what_else(measures: Sequence[scale.Measures]) -> int:
 
 
 if __name__ == "__main__":
+    start_tuned()
     sys.exit(main())

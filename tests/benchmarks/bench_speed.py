@@ -1,5 +1,8 @@
-"""How fast the main job is, at a million logs: pytest -n 0 tests/benchmarks/bench_speed.py
+"""How fast the main job is, at a million logs.
 
+    GLIBC_TUNABLES=glibc.malloc.tcache_count=2000 pytest -n 0 tests/benchmarks/bench_speed.py
+
+The setting is the one that the command abr starts itself with (abr/__main__.py).
 Not part of the default suite, because machines are noisy. What is compared is compared in one run.
 ABR_BENCHMARK_LOGS sets another size.
 """
@@ -12,11 +15,18 @@ import duckdb
 import pytest
 
 from abr import database
+from abr.__main__ import TUNABLES, is_tuned
 from tests.benchmarks import firm
 
 LOGS = int(os.environ.get("ABR_BENCHMARK_LOGS", "1000000"))
 CONTRACTS = max(LOGS // 500, 10)
 CYCLES = 20
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tuned_as_the_command_is():
+    if not is_tuned():
+        pytest.exit(f"the command abr tunes the C library; do so too: GLIBC_TUNABLES={TUNABLES} pytest ...", 1)
 
 
 @pytest.fixture(scope="session")
