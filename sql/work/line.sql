@@ -31,5 +31,9 @@ where
     )
     or case
         when line_row.time_log_id is null then coalesce(line_row.period_end >= scope_contract.from_day, true)
-        else line_row.time_log_id in (select time_log_id from temp.log_row where time_log_id is not null)
+        else line_row.time_log_id in (
+            select time_log_id
+            from temp.log_row
+            where time_log_id is not null and (select bool_or(from_day > '-infinity') from temp.scope_contract)
+        )
     end
