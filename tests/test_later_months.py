@@ -19,7 +19,17 @@ BOOKS = {
 
 @pytest.fixture(scope="module")
 def connection():
-    with harness.fresh_database() as opened:
+    """Yield a connection that remembers what its newest run looked at, which that run empties when it is done."""
+    empty = reconciliation_engine._empty_work_tables
+
+    def remember(connection):
+        scope = "select contract_id, from_day, from_day > '-infinity' as is_later from temp.scope_contract"
+        connection.info["scope"] = harness.rows(connection, scope)
+        connection.info["logs"] = harness.rows(connection, "from temp.log_row")
+        empty(connection)
+
+    with harness.fresh_database() as opened, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reconciliation_engine, "_empty_work_tables", remember)
         yield opened
 
 
@@ -44,12 +54,12 @@ def started(connection, **terms):
 
 def looked_from(connection):
     """Return from which day on the newest run looked at each contract in its scope; None: ever."""
-    return {
-        row["contract_id"]: row["from_day"] if row["is_later"] else None
-        for row in harness.rows(
-            connection, "select contract_id, from_day, from_day > '-infinity' as is_later from temp.scope_contract"
-        )
-    }  # fmt: skip
+    return {row["contract_id"]: row["from_day"] if row["is_later"] else None for row in connection.info["scope"]}
+
+
+def looked_at(connection):
+    """Return the ids of the logs that the newest run read."""
+    return {row["time_log_id"] for row in connection.info["logs"]}
 
 
 def position(connection):
@@ -62,7 +72,7 @@ def test_a_new_log_is_looked_at_with_its_month_and_those_after_it(connection):
     harness.receive(connection, {"time_logs": [log("L-4", "2026-02-20")]})
     harness.run(connection)
     assert looked_from(connection) == {"C-1": dt.date(2026, 2, 1)}
-    assert {row["time_log_id"] for row in harness.rows(connection, "from temp.log_row")} == {"L-2", "L-3", "L-4"}
+    assert looked_at(connection) == {"L-2", "L-3", "L-4"}
     assert position(connection)["leakage_amount"] == 4000
     assert position(connection)["oldest_leakage_on"] == dt.date(2026, 1, 10)
     assert reconciliation_engine.verify(connection) == []
@@ -193,7 +203,7 @@ def test_a_log_without_a_date_makes_a_run_look_at_logs_without_a_date_only(conne
     started(connection)
     harness.receive(connection, {"time_logs": [log("L-4", "")]})
     harness.run(connection)
-    assert {row["time_log_id"] for row in harness.rows(connection, "from temp.log_row")} == {"L-4"}
+    assert looked_at(connection) == {"L-4"}
     assert position(connection)["quarantined_hours"] == 10
     assert position(connection)["leakage_amount"] == 3000
     assert reconciliation_engine.verify(connection) == []
