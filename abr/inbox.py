@@ -1,7 +1,8 @@
 """Files people drop into a folder: taken whole, moved to done/ or, with a message beside them, to rejected/.
 
 A file still being written is left alone: it is taken once it has not changed between two looks that are far enough
-apart, and nobody on this machine has it open for writing. One that changes while it is loaded stays, to be taken again.
+apart. Where the system tells that nobody has it open for writing, they need not be far apart. One that changes while it
+is loaded stays, to be taken again.
 Whoever is killed between the load and the move loads the file once more, and that changes nothing.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import math
 import os
 import shutil
 import signal
@@ -22,6 +24,8 @@ from abr.exceptions import ABRError, DataIntegrityError
 
 _SUFFIXES = (".csv", ".jsonl", ".parquet")
 
+CLOSED_SECONDS = 0.25  # how long a file must have looked the same that nobody has open for writing
+
 Look = tuple[int, int, int, int]  # inode, size, when its content and when anything about it changed
 
 
@@ -30,7 +34,7 @@ class Inbox:
     """A folder, and since when its files have looked as they did at the last look (by a clock that only counts)."""
 
     folder: Path
-    quiet_seconds: float = 0.0  # how long a file must have looked the same
+    quiet_seconds: float = 0.0  # how long a file must have looked the same where the system does not tell who writes it
     seen: dict[Path, tuple[Look, float]] = field(default_factory=dict)
 
 
@@ -94,10 +98,7 @@ def _settled(inbox: Inbox, clock: Callable[[], float]) -> list[Path]:
     return [
         path
         for path, (look, since) in sorted(inbox.seen.items())
-        if path in before
-        and before[path][0] == look
-        and now - since >= inbox.quiet_seconds
-        and not _is_being_written(path)
+        if path in before and before[path][0] == look and now - since >= _quiet_seconds(inbox, path)
     ]
 
 
@@ -110,24 +111,25 @@ def _look(path: Path) -> Look | None:
     return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) if stat.S_ISREG(found.st_mode) else None
 
 
-def _is_being_written(path: Path) -> bool:
-    """Return whether somebody on this machine has the file open for writing, as far as the system tells.
+def _quiet_seconds(inbox: Inbox, path: Path) -> float:
+    """Return how long a file must have looked the same to be taken.
 
-    A lease is refused exactly then. Where there are none (network mounts, macOS) the looks must do.
+    The system refuses a lease exactly where somebody on this machine has the file open for writing. Where there are
+    none (network mounts, macOS) the looks must do.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return False  # whoever loads it says why
+        return inbox.quiet_seconds  # whoever loads it says why
     try:
         # A writer who opens it meanwhile makes the system send a signal: one that does nothing.
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except (AttributeError, OSError) as error:
-        return getattr(error, "errno", None) == errno.EAGAIN
+        return math.inf if getattr(error, "errno", None) == errno.EAGAIN else inbox.quiet_seconds
     finally:
         os.close(descriptor)
-    return False
+    return min(inbox.quiet_seconds, CLOSED_SECONDS)
 
 
 def _leave_message(path: Path, error: ABRError) -> None:

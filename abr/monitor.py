@@ -25,7 +25,8 @@ from typing import Any, Self, TextIO
 from abr.exceptions import ABRError
 
 GRACE_SECONDS = 5.0  # how long the first signal lets a tick run on
-IDLE_SECONDS = 0.5  # how often a wait refreshes the countdown, and looks whether it should end early
+IDLE_SECONDS = 0.5  # how often a wait refreshes the countdown
+WAKING_SECONDS = 0.125  # how often it looks whether it should end early
 _REPEAT_SECONDS = 0.05
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -44,7 +45,8 @@ def run_every(
     """Call tick on a fixed beat until stopped, or `cycles` times; return how often it was called.
 
     While waiting, `idle` gets the seconds that are left, when they are a multiple of IDLE_SECONDS, so that a countdown
-    changes on the second; last with 0. `woken` is asked as often, and a wait that it ends is waited out after the tick.
+    changes on the second; last with 0. `woken` is asked more often, and a wait that it ends is waited out after the
+    tick.
     """
     started_at, beat, calls, is_extra = clock(), 0, 0, False
     while not stopped() and (cycles is None or calls < cycles):
@@ -66,15 +68,16 @@ def _wait_until(
     woken: Callable[[], bool] | None,
 ) -> bool:
     """Wait; return whether `woken` ended it before it was due."""
+    step = WAKING_SECONDS if woken is not None else IDLE_SECONDS if idle is not None else math.inf
+    halves_told = math.inf
     while not stopped() and (seconds_left := due_at - clock()) > 0:
         if woken is not None and woken():
             break
-        if idle is not None:
+        if idle is not None and (halves := math.ceil(seconds_left / IDLE_SECONDS)) < halves_told:
             idle(seconds_left)
-        if idle is not None or woken is not None:
-            seconds_left = due_at - clock()  # they took their time
-            seconds_left = min(seconds_left, seconds_left % IDLE_SECONDS or IDLE_SECONDS)
-        sleep(max(seconds_left, 0))
+            halves_told = halves
+        seconds_left = due_at - clock()  # they took their time
+        sleep(max(min(seconds_left, seconds_left % step or step), 0))
     if idle is not None and not stopped():
         idle(0)
     return clock() < due_at

@@ -191,7 +191,7 @@ def test_a_decision_is_answered_once_the_cycle_has_acted_on_it(books):
     ]
 
 
-def test_an_idle_monitor_wakes_within_half_a_second(books, folder):
+def test_an_idle_monitor_wakes_at_once(books, folder):
     more = with_log(folder)
     with monitored("--source", "inbox", "--interval", 600):
         started = time.monotonic()

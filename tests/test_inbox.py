@@ -1,5 +1,6 @@
 """The inbox: settled files only, each taken whole and once, moved where a person finds it again."""
 
+import errno
 import json
 import os
 import shutil
@@ -62,8 +63,20 @@ def test_a_file_is_taken_once_it_has_not_changed_between_two_looks(box):
     assert taken(box) == []
 
 
-def test_a_file_must_have_looked_the_same_for_as_long_as_the_inbox_says(box):
-    box.quiet_seconds = 1.0
+def refuse_leases(*_):
+    raise OSError(errno.EINVAL, "no leases here")
+
+
+@pytest.mark.parametrize(
+    ("control", "answers"),
+    [(lambda *_: 0, [False, True, True, True]), (refuse_leases, [False, False, False, True])],
+    ids=["closed for certain", "the system does not tell"],
+)
+def test_a_file_must_have_looked_the_same_for_as_long_as_the_inbox_says_unless_it_is_closed_for_certain(
+    box, monkeypatch, control, answers
+):
+    monkeypatch.setattr(inbox.fcntl, "fcntl", control)
+    box.quiet_seconds = 0.75
     now = 100.0
 
     def waiting(seconds):
@@ -72,9 +85,9 @@ def test_a_file_must_have_looked_the_same_for_as_long_as_the_inbox_says(box):
         return inbox.is_waiting(box, clock=lambda: now)
 
     drop(box, "a.csv", "half")
-    assert [waiting(0.5) for _ in range(2)] == [False, False]
+    assert [waiting(0.2) for _ in range(2)] == [False, False]
     drop(box, "a.csv", "half and half")
-    assert [waiting(0.5) for _ in range(4)] == [False, False, True, True]
+    assert [waiting(0.25) for _ in range(4)] == answers
     assert [path.name for path, _ in inbox.take(box, lambda path: None, clock=lambda: now)] == ["a.csv"]
     assert not waiting(5)
 
