@@ -507,6 +507,9 @@ def fill_work_tables(
     many of how many are filled.
     """
     run = connection.exec_driver_sql
+    if is_planned_once and connection.info.get("abr_is_filled"):  # by a run that was stopped before it emptied them
+        _clear_work_tables(connection)
+    connection.info["abr_is_filled"] = True
     order: list[str] | None = connection.info.get("abr_fills_prepared") if is_planned_once else None
     is_prepared = order is not None
     if order is None:
@@ -594,22 +597,26 @@ def plans_that_last(connection: Connection) -> Iterator[Callable[[str], object]]
 
 
 def _empty_work_tables(connection: Connection) -> None:
-    """Empty the work tables that a run has filled.
+    """Empty the work tables that a run has filled, in a transaction of its own.
 
-    The removed rows of a temporary table stay in memory, and every scan passes over them, until a checkpoint. Many rows
-    are given back faster by making the tables anew.
+    The removed rows of a temporary table stay in memory, and every scan passes over them, until a checkpoint.
     """
-    if not is_scoped(connection):
+    if not connection.info.get("abr_is_filled"):
         return
-    run = connection.exec_driver_sql
+    _clear_work_tables(connection)
+    _clear_scope(connection)
+    connection.commit()
+    connection.exec_driver_sql("checkpoint temp")
+    connection.rollback()
+    del connection.info["abr_is_filled"]
+
+
+def _clear_work_tables(connection: Connection) -> None:
+    """Remove all rows; where no plans are prepared by making the tables anew, which gives many rows back faster."""
     prepared = connection.info.get("abr_fills_prepared")
     for name in prepared or _filled_tables(connection):
         for statement in [f"execute abr_clear_{name}"] if prepared else views.work_table(f"{views.WORK}.{name}"):
-            run(statement)
-    _clear_scope(connection)
-    connection.commit()
-    run("checkpoint temp")
-    connection.rollback()
+            connection.exec_driver_sql(statement)
 
 
 def _filled_tables(connection: Connection) -> list[str]:

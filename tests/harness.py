@@ -2,8 +2,9 @@
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from decimal import Decimal
+from unittest import mock
 
 import pyarrow as pa
 from sqlalchemy import Connection
@@ -62,12 +63,15 @@ def run(
     *,
     settings: Mapping[str, str] | None = None,
     is_strict: bool = False,
+    keeps_work_tables: bool = False,
 ) -> reconciliation_engine.Run:
-    """Run one cycle."""
+    """Run one cycle. `keeps_work_tables`: leave in the work tables what it filled them with."""
     connection.rollback()
-    return reconciliation_engine.run_once(
-        connection, as_of, thresholds=thresholds, settings=settings or {}, is_strict=is_strict, clock=lambda: NOW
-    )
+    kept = mock.patch.object(reconciliation_engine, "_empty_work_tables") if keeps_work_tables else nullcontext()
+    with kept:
+        return reconciliation_engine.run_once(
+            connection, as_of, thresholds=thresholds, settings=settings or {}, is_strict=is_strict, clock=lambda: NOW
+        )
 
 
 def rows(connection: Connection, query: str) -> list[dict[str, object]]:

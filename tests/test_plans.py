@@ -81,6 +81,17 @@ def test_the_homes_of_what_is_in_scope_are_the_bits_that_are_set(connection):
     assert connection.exec_driver_sql("select count(*) from temp.log_row").scalar_one() == 3
 
 
+@pytest.mark.parametrize("stopped_after", [1, 2, 3], ids=["the first run", "the one that prepares", "a prepared one"])
+def test_what_a_run_that_was_stopped_left_in_the_work_tables_does_not_count_twice(stopped_after):
+    with harness.fresh_database() as connection:
+        harness.receive(connection, BOOKS | BILLED)
+        for number in range(1, stopped_after + 2):
+            connection.exec_driver_sql("insert into source.change (kind, id) select 'contract', 'C-1'")
+            connection.commit()
+            harness.run(connection, keeps_work_tables=number == stopped_after)
+        assert reconciliation_engine.verify(connection) == []
+
+
 def test_a_prepared_join_with_sums_finds_every_row_when_it_is_executed_again_for_others():
     chance = random.Random(0)
     with database.connect("duckdb://") as connection:

@@ -66,7 +66,7 @@ def connection():
     with harness.fresh_database() as opened:
         harness.receive(opened, everything_at_once())
         harness.run(opened)
-        harness.run(opened, harness.AS_OF, settings={"a": "changed"})
+        harness.run(opened, harness.AS_OF, settings={"a": "changed"}, keeps_work_tables=True)
         yield opened
 
 
