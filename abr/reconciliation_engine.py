@@ -597,17 +597,16 @@ def plans_that_last(connection: Connection) -> Iterator[Callable[[str], object]]
 
 
 def _empty_work_tables(connection: Connection) -> None:
-    """Empty the work tables that a run has filled, in a transaction of its own.
-
-    The removed rows of a temporary table stay in memory, and every scan passes over them, until a checkpoint.
-    """
+    """Empty the work tables that a run has filled, in a transaction of its own."""
     if not connection.info.get("abr_is_filled"):
         return
     _clear_work_tables(connection)
     _clear_scope(connection)
     connection.commit()
-    connection.exec_driver_sql("checkpoint temp")
-    connection.rollback()
+    if "abr_fills_prepared" in connection.info:
+        # The removed rows of a temporary table stay in memory, and every scan passes over them, until a checkpoint.
+        connection.exec_driver_sql("checkpoint temp")
+        connection.rollback()
     del connection.info["abr_is_filled"]
 
 
