@@ -35,6 +35,8 @@ _LARGE_READS = ("log_row", "line_row", "log_count", "open_finding", "opening", "
 _FIRST_FILLED = ("invoice_row", "line_row")
 # As a from_day: all time logs.
 _EVER = "'-infinity'::date"
+_KINDS = ("contract", "project", "invoice")
+_CHANGES = "select kind, id, from_day from source.change"
 # How many bits say which homes are in scope (a power of 2: the views take home_hash & 16383), and how many homes make
 # more bits than help.
 _HOME_BITS = 16_384
@@ -361,7 +363,7 @@ def scope_to_changes(connection: Connection) -> int:
     count = connection.exec_driver_sql("select count(distinct (kind, id)) from source.change").scalar_one()
     if count <= _BATCH_IDS_MIN:
         if count:
-            _close_scope(connection, "select kind, id, from_day from source.change")
+            _close_scope(connection, _CHANGES)
         return 1
     touched = "select distinct kind, id from source.change"
     # A new temporary table makes DuckDB plan prepared statements again, with the optimizers on that they must not have.
@@ -402,7 +404,7 @@ def _clear_changes(connection: Connection, batches_left: int) -> None:
     if batches_left == 1:
         connection.exec_driver_sql("delete from source.change")
         return
-    for kind in ("contract", "project", "invoice"):
+    for kind in _KINDS:
         connection.exec_driver_sql(
             f"delete from source.change where kind = '{kind}' and id in (select {kind}_id from temp.scope_{kind})",
         )
@@ -410,12 +412,7 @@ def _clear_changes(connection: Connection, batches_left: int) -> None:
 
 def _close_scope(connection: Connection, touched: str) -> None:
     """Put what was touched in scope, and what it is tied to; `touched` selects kind, id and from_day."""
-    added = [
-        _add_to_scope(connection, kind, f"select id, from_day from ({touched}) as touched(kind, id, from_day) "
-                      f"where kind = '{kind}'")
-        for kind in ("contract", "project", "invoice")
-    ]  # fmt: skip
-    if sum(added):
+    if sum(_added(connection, statement) for statement in _adding_touched(touched)):
         _follow_ties(connection)
 
 
@@ -425,30 +422,29 @@ def _follow_ties(connection: Connection) -> None:
     A project shared by two contracts ties them together: which one a log belongs to depends on both. So does an invoice
     that names two, and one without an id: its rows are looked at together.
     """
-    while sum(_run_prepared(connection, name, statement).scalar_one() for name, statement in _tying().items()):
+    while sum(_added(connection, statement) for statement in _ADDING_TIED):
         pass
-    for name, statement in _keeping_earliest().items():
-        _run_prepared(connection, name, statement)
+    for statement in _KEEPING_EARLIEST:
+        _run_prepared(connection, statement)
 
 
-def _run_prepared(connection: Connection, name: str, statement: str) -> CursorResult[Any]:
+def _look_back(connection: Connection) -> None:
+    """Let a run that looks at later months only look as far back as their invoices make it."""
+    later = f"select 1 from temp.scope_contract where from_day > {_EVER} limit 1"
+    while connection.exec_driver_sql(later).first() and _added(connection, _ADDING_EARLIER):
+        _follow_ties(connection)
+
+
+def _added(connection: Connection, adding: str) -> int:
+    """Add ids to a scope; return how many were new, or new from an earlier day on."""
+    added: int = _run_prepared(connection, adding).scalar_one()
+    return added
+
+
+def _run_prepared(connection: Connection, statement: str) -> CursorResult[Any]:
     """Execute a statement, by its prepared plan where there is one."""
-    is_prepared = "abr_fills_prepared" in connection.info
-    return connection.exec_driver_sql(f"execute {name}" if is_prepared else statement)
-
-
-def _tying() -> dict[str, str]:
-    """Return, by the names they are prepared under, the statements that add what is tied to what is in scope."""
-    return {f"abr_tie_{place}": _adding(kind, ids) for place, (kind, ids) in enumerate(_TIES)}
-
-
-def _keeping_earliest() -> dict[str, str]:
-    """Return, by the names they are prepared under, the statements that keep of each id its earliest day."""
-    return {
-        f"abr_earliest_{kind}": f"delete from temp.scope_{kind} using temp.scope_{kind} as earlier "
-        f"where scope_{kind}.{kind}_id = earlier.{kind}_id and scope_{kind}.from_day > earlier.from_day"
-        for kind in ("contract", "project", "invoice")
-    }
+    is_prepared = "abr_fills_prepared" in connection.info and statement in _SCOPE_STATEMENTS
+    return connection.exec_driver_sql(f"execute {_SCOPE_STATEMENTS[statement]}" if is_prepared else statement)
 
 
 def _adding(kind: str, ids: str) -> str:
@@ -467,29 +463,38 @@ def _adding(kind: str, ids: str) -> str:
     )
 
 
-def _add_to_scope(connection: Connection, kind: str, ids: str) -> int:
-    """Add ids to a scope; return how many were new, or new from an earlier day on."""
-    added: int = connection.exec_driver_sql(_adding(kind, ids)).scalar_one()
-    return added
+def _adding_touched(touched: str) -> list[str]:
+    return [
+        _adding(kind, f"select id, from_day from ({touched}) as touched(kind, id, from_day) where kind = '{kind}'")
+        for kind in _KINDS
+    ]
 
 
-def _look_back(connection: Connection) -> None:
-    """Let a run that looks at later months only look as far back as their invoices make it."""
-    later = f"select 1 from temp.scope_contract where from_day > {_EVER} limit 1"
-    while connection.exec_driver_sql(later).first() and _add_to_scope(connection, "contract", _EARLIER):
-        _follow_ties(connection)
+_ADDING_TIED = [_adding(kind, ids) for kind, ids in _TIES]
+_ADDING_EARLIER = _adding("contract", _EARLIER)
+_KEEPING_EARLIEST = [
+    f"delete from temp.scope_{kind} using temp.scope_{kind} as earlier "
+    f"where scope_{kind}.{kind}_id = earlier.{kind}_id and scope_{kind}.from_day > earlier.from_day"
+    for kind in _KINDS
+]
+# What most runs do to find their scope, and the names it is prepared under.
+_SCOPE_STATEMENTS = {
+    statement: f"abr_scope_{place}"
+    for place, statement in enumerate(
+        [*_adding_touched(_CHANGES), *_ADDING_TIED, _ADDING_EARLIER, *_KEEPING_EARLIEST],
+    )
+}
 
 
 def _clear_scope(connection: Connection) -> None:
-    for kind in ("contract", "project", "invoice"):
+    for kind in _KINDS:
         connection.exec_driver_sql(f"delete from temp.scope_{kind}")
 
 
 def is_scoped(connection: Connection) -> bool:
     """Return whether there is anything to look at."""
     return any(
-        connection.exec_driver_sql(f"select 1 from temp.scope_{kind} limit 1").first() is not None
-        for kind in ("contract", "project", "invoice")
+        connection.exec_driver_sql(f"select 1 from temp.scope_{kind} limit 1").first() is not None for kind in _KINDS
     )
 
 
@@ -547,7 +552,7 @@ def _set_homes(connection: Connection) -> None:
     a bit are let through; the ids decide.
     """
     everything: set[int] = set()
-    for kind in ("contract", "project", "invoice"):
+    for kind in _KINDS:
         homes = connection.exec_driver_sql(f"select distinct home_hash from temp.scope_{kind}").scalars().all()
         everything |= set(homes)
         _set_bits(connection, f"{kind}_homes", homes)
@@ -572,7 +577,7 @@ def _prepare_fills(connection: Connection) -> None:
     if order is None:
         return
     with plans_that_last(connection) as run:
-        for name, statement in (_tying() | _keeping_earliest()).items():
+        for statement, name in _SCOPE_STATEMENTS.items():
             run(f"prepare {name} as {statement}")
         for name in order:
             run(f"prepare abr_clear_{name} as delete from temp.{name}")
@@ -925,10 +930,7 @@ def _recomputed_differently(connection: Connection) -> list[Difference]:
     _close_scope(connection, "select kind, id, null from source.change")
     run(
         "create or replace temp table pending as "
-        + " union all ".join(
-            f"select '{kind}' as kind, {kind}_id as id from temp.scope_{kind}"
-            for kind in ("contract", "project", "invoice")
-        )
+        + " union all ".join(f"select '{kind}' as kind, {kind}_id as id from temp.scope_{kind}" for kind in _KINDS)
     )
     # All of this is rolled back by the caller, the marks that say what is left to look at as well.
     touch_everything(connection)
