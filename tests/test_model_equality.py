@@ -5,6 +5,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from abr import reconciliation_engine
 from tests import firms, harness, reference_model
 
 EXAMPLES = int(os.environ.get("ABR_TEST_EXAMPLES", "50"))
@@ -36,7 +37,7 @@ def test_a_random_firm_gets_the_same_answers_from_the_views_and_from_the_model(c
 
 @settings(PROPERTY, max_examples=max(EXAMPLES // 2, 1))
 @given(history=firms.histories())
-def test_a_history_of_loads_ends_where_the_model_ends_on_the_final_state(connection, history):
+def test_a_history_of_loads_and_runs_ends_where_the_model_and_one_full_computation_end(connection, history):
     harness.wipe(connection)
     store = reference_model.Store()
     for step in history:
@@ -48,3 +49,4 @@ def test_a_history_of_loads_ends_where_the_model_ends_on_the_final_state(connect
         return
     want = reference_model.reconcile(store, history[-1]["as_of"])
     assert harness.differences(harness.answers(connection), harness.expected(want)) == []
+    assert reconciliation_engine.verify(connection) == []
