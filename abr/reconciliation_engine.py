@@ -368,7 +368,8 @@ def scope_to_changes(connection: Connection) -> int:
     touched = "select distinct kind, id from source.change"
     # A new temporary table makes DuckDB plan prepared statements again, with the optimizers on that they must not have.
     connection.info.pop("abr_fills_prepared", None)
-    # What an id weighs is read from the numbers that its rows carry; two projects that share one count twice.
+    # What an id weighs is read from the numbers that its rows carry; two projects that share one count twice. A project
+    # counts with its contract where that was touched too.
     connection.exec_driver_sql(
         f"""
         create or replace temp table batch as
@@ -385,7 +386,11 @@ def scope_to_changes(connection: Connection) -> int:
             union all
             select 'project', id, log_count from ({touched}) inner join log_home
             on kind = 'project' and log_home.home_hash = {loading.home_hash("id")}
-            where id not in (select project_id from project where contract_id is not null and project_id is not null)
+            where id not in (
+                select project_id from project
+                where project_id is not null
+                and contract_id in (select contract.id from ({touched}) as contract where contract.kind = 'contract')
+            )
         ),
         weighed as (
             select kind, id, 1 + coalesce(sum(log_count), 0) as weight

@@ -235,3 +235,16 @@ def test_logs_of_projects_that_no_contract_has_are_batched_by_their_number_too(c
             counts.append(connection.exec_driver_sql("select count(*) from temp.log_row").scalar_one())
     assert sum(counts) == 24
     assert max(counts) <= 9
+
+
+def test_where_only_logs_were_touched_their_projects_are_batched_by_the_logs_they_have(connection, small_batches):
+    harness.wipe(connection)
+    harness.receive(connection, BOOKS)
+    run_all(connection)
+    runs = len(harness.rows(connection, "from audit.run"))
+    later = [row | {"time_log_id": f"{row['time_log_id']}-later"} for row in BOOKS["time_logs"][::3]]
+    harness.receive(connection, {"time_logs": later})
+    run_all(connection)
+    # 32 logs now, four to a contract, at most eight and one contract more to a batch.
+    assert 3 <= len(harness.rows(connection, "from audit.run")) - runs <= 5
+    assert reconciliation_engine.verify(connection) == []
