@@ -399,8 +399,11 @@ def scope_to_changes(connection: Connection) -> int:
         select kind, id, (sum(weight) over (order by kind, id) - weight) // {_BATCH_LOGS} as number from weighed
         """,
     )
-    # What else was touched of a batch's contracts may stand in another one, so all of their logs are looked at.
-    _close_scope(connection, "select kind, id, null from temp.batch where number = 0")
+    _close_scope(connection, f"{_CHANGES} where (kind, id) in (select (kind, id) from temp.batch where number = 0)")
+    # What else was touched of a batch's contracts may stand in another one, and may reach further back.
+    in_scope = " union all ".join(f"select ('{kind}', {kind}_id) from temp.scope_{kind}" for kind in _KINDS)
+    while sum(_added(connection, adding) for adding in _adding_touched(f"{_CHANGES} where (kind, id) in ({in_scope})")):
+        _follow_ties(connection)
     batches_left: int = connection.exec_driver_sql("select max(number) + 1 from temp.batch").scalar_one()
     return batches_left
 

@@ -7,12 +7,12 @@ import sys
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from sqlalchemy import event
 
 from abr import database, reconciliation_engine
 from tests import firms, harness
-from tests.test_order import PROPERTY, told
+from tests.test_order import EXAMPLES, PROPERTY, has_feed, told
 
 CONTRACTS = [
     {"contract_id": f"C-{number}", "client": "Acme", "currency": "EUR", "starts_on": "2026-01-01"}
@@ -248,3 +248,15 @@ def test_where_only_logs_were_touched_their_projects_are_batched_by_the_logs_the
     # 32 logs now, four to a contract, at most eight and one contract more to a batch.
     assert 3 <= len(harness.rows(connection, "from audit.run")) - runs <= 5
     assert reconciliation_engine.verify(connection) == []
+
+
+@settings(PROPERTY, max_examples=max(EXAMPLES // 2, 1))
+@given(history=firms.histories())
+def test_a_history_worked_off_in_batches_ends_where_one_full_computation_ends(connection, small_batches, history):
+    harness.wipe(connection)
+    for step in history:
+        harness.receive(connection, step["sources"], is_complete=step["complete"])
+        if has_feed(connection):
+            run_all(connection, step["as_of"])
+    if has_feed(connection):
+        assert reconciliation_engine.verify(connection) == []
