@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import duckdb
 import sqlalchemy
@@ -44,14 +44,7 @@ def path_of(database_url: str) -> Path | None:
     return Path(url.database) if url.database and url.database != ":memory:" else None
 
 
-class Driver(Protocol):
-    """A connection of DuckDB's own, or SQLAlchemy's cover of one."""
-
-    def execute(self, statement: str) -> object:
-        """Execute a statement."""
-
-
-def set_up(driver: Driver) -> None:
+def set_up(driver: duckdb.DuckDBPyConnection) -> None:
     """Give a new connection the settings that every one of ABR's has."""
     # Progress on stderr is ABR's own. DuckDB's goes to stdout, wherever a process runs no script (python -c, spawned
     # ones); the setting is a connection's, not the database's.
