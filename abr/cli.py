@@ -279,6 +279,14 @@ def _publish(
         mirror.wake()
 
 
+def _tidy(connection: Connection, publisher: publishing.Publisher | None) -> None:
+    """Do what can wait until a cycle is over: write the log into the file, merge row groups there and in the copy."""
+    if database.tidy(connection) or publisher is None:
+        return  # one of them at a time
+    with suppress(NotPublished):  # the next publication meets the same trouble, and tells
+        publishing.tidy(publisher, now=_now())
+
+
 @contextmanager
 def _beside(connection: Connection, settings: Settings) -> Iterator[Connection]:
     """Yield a connection of this process for loading: temp tables of loads make plans on their connection stale."""
@@ -626,6 +634,9 @@ def monitor_command(
         else:
             feed, is_waiting = _inbox_feed(feeding, settings, has_created=why.startswith("abr: watching"))
         clock = _simulated_clock(until.date(), settings) if until else reconciliation_engine.utc_now
+        database.tidies(connection)
+        if publisher is not None:
+            publisher.tidies = True
         try:
             _watch(
                 connection,
@@ -770,7 +781,7 @@ def _inbox_feed(connection: Connection, settings: Settings, *, has_created: bool
     return feed, lambda: inbox.is_waiting(box)
 
 
-def _watch(  # noqa: C901  one loop: what it draws and what it does belong together
+def _watch(  # noqa: C901, PLR0915  one loop: what it draws and what it does belong together
     connection: Connection,
     feeding: Connection,
     publisher: publishing.Publisher | None,
@@ -836,6 +847,7 @@ def _watch(  # noqa: C901  one loop: what it draws and what it does belong toget
         else:
             _print(show.lines(shown, before))
             sys.stdout.flush()
+        _tidy(connection, publisher)
 
     try:
         if live:
@@ -889,9 +901,9 @@ def _snapshot(
     if has_changed:
         changes = _rows(
             connection,
-            "select *, case state when 'closed' then 'closed' when 'open' then "
-            "case when version = 1 or valid_from_run_id = opened_run_id then 'opened' else 'changed' end end as change "
-            "from report.finding_history where valid_from_run_id = :run_id "
+            # Of report.finding_history, which numbers the versions of all there is.
+            "select *, case when state = 'closed' then 'closed' when run_id = opened_run_id then 'opened' "
+            "else 'changed' end as change from audit.finding where run_id = :run_id "
             "order by side != 'leakage', amount desc nulls last limit 40",
             run_id=run["run_id"],
         )
@@ -927,7 +939,11 @@ def _snapshot(
         )[0]["n"],
         totals=totals,
         overruns=_rows(
-            connection, "select * from report.finding where class = 'fixed_price_overrun' order by contract_id"
+            connection,
+            "select contract_id, any_value(client) as client, any_value(currency) as currency, "
+            "coalesce(sum(seconds), 0)::bigint as seconds, "
+            "case when count(*) = count(amount) then sum(amount)::decimal(18, 4) end as amount "
+            "from report.finding where class = 'fixed_price_overrun' group by contract_id order by contract_id",
         ),
         quarantine_reasons={
             row["reason"]: row["row_count"]

@@ -707,8 +707,9 @@ class Snapshot:
     """What the monitor shows after a run. Rows are those of the report views.
 
     `positions` are the contracts worth showing (flagged, watch, over-billed, in any order); there are `position_count`
-    of them, where that is more. `totals` are rows like those of totals_by_currency, over all contracts. `overruns` are
-    open fixed_price_overrun findings. `changes` are rows of report.finding_history with a `change` (opened, changed,
+    of them, where that is more. `totals` are rows like those of totals_by_currency, over all contracts. `overruns` has
+    a row for each contract with open fixed_price_overrun findings: what they add up to, amount None where one is
+    unknown. `changes` are rows of report.finding_history with a `change` (opened, changed,
     closed), those of `changed_run`, the last run that changed anything. Quarantined hours are those at risk.
     """
 
@@ -1070,15 +1071,8 @@ def _position_count(snapshot: Snapshot) -> int:
 
 
 def _overruns(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """Return one row per overrun contract, the most hours first; its amount is None where a part is unknown."""
-    contracts: dict[str, dict[str, Any]] = {}
-    for row in snapshot.overruns:
-        first = {"contract_id": row["contract_id"], "client": row["client"], "currency": row["currency"]}
-        contract = contracts.setdefault(row["contract_id"], {**first, "seconds": 0, "amount": Decimal(0)})
-        contract["seconds"] += row["seconds"] or 0
-        known = contract["amount"] is not None and row["amount"] is not None
-        contract["amount"] = contract["amount"] + row["amount"] if known else None
-    rows = sorted(contracts.values(), key=lambda row: (-row["seconds"], str(row["contract_id"])))
+    """Return the overrun contracts, the most hours first."""
+    rows = sorted(snapshot.overruns, key=lambda row: (-row["seconds"], str(row["contract_id"])))
     return [{**row, "hours": Decimal(row["seconds"]) / 3600} for row in rows]
 
 

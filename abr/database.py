@@ -22,6 +22,7 @@ from sqlalchemy.pool import NullPool
 
 from abr import views
 from abr.exceptions import ABRError, DatabaseBusy, DataIntegrityError, SchemaMismatch, UsageError
+from abr.models import SCHEMAS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +53,29 @@ def set_up(driver: duckdb.DuckDBPyConnection) -> None:
     driver.execute(f"set disabled_optimizers = '{OPTIMIZERS_OFF}'")
 
 
+# DuckDB writes its log into the file when it has grown to 16 MB, in whichever commit that happens. A process that calls
+# `tidy` between its cycles has that done earlier, while nobody waits.
+_TIDY_WAL_BYTES, _LATEST_CHECKPOINT = 4_000_000, "64MB"
+
+
+def tidies(connection: Connection) -> None:
+    """Say that this process calls `tidy` between its cycles."""
+    connection.exec_driver_sql(f"set checkpoint_threshold = '{_LATEST_CHECKPOINT}'")
+    connection.rollback()
+
+
+def tidy(connection: Connection) -> bool:
+    """Write the log into the file, and merge small row groups there, if it is time; return whether it was."""
+    path = path_of(str(connection.engine.url))
+    wal = path and path.with_name(path.name + ".wal")
+    if wal is None or not wal.exists() or wal.stat().st_size < _TIDY_WAL_BYTES:
+        return False
+    with explained(path):
+        connection.exec_driver_sql("checkpoint")
+        connection.rollback()
+    return True
+
+
 @contextmanager
 def connect(database_url: str, *, memory_limit: str | None = None, upgrade: bool = False) -> Iterator[Connection]:
     """Yield a connection to a database with the current schema and its work tables, created if it is new.
@@ -62,6 +86,9 @@ def connect(database_url: str, *, memory_limit: str | None = None, upgrade: bool
     path = path_of(database_url)
     if path is not None and not path.parent.is_dir():
         raise UsageError(f"the folder {path.parent} for the database does not exist", "create it, or name another")
+    if path is not None and path.name.split(".")[0].lower() in SCHEMAS:
+        # DuckDB calls a database by its file, and could not tell the one from the other.
+        raise UsageError(f"{path} has the name of a part of every database of ABR's", "give the file another name")
     engine = sqlalchemy.create_engine(database_url, poolclass=NullPool)
     sqlalchemy.event.listen(engine, "connect", lambda driver, _: set_up(driver))
     connection = _open(engine, path)

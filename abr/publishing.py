@@ -12,7 +12,8 @@ What surprises:
 - Removing a thousand ids from ten million rows costs a scan of them all. So the open state is a view: a table that
   was settled some runs ago, without what has newer versions, and those. It is settled again once they are many.
 - Merging the small row groups that appending leaves has DuckDB read the metadata of all row groups of a table, however
-  old. So most checkpoints merge nothing, and now and then one merges all that has come since.
+  old, and write the last of them again. So most checkpoints merge nothing, and now and then one merges all that has
+  come since. Where somebody calls `tidy` (`tidies`), both that and settling wait for it.
 - A checkpoint of DuckDB 1.5 uses the metadata of unchanged row groups again, and what is left of a block may point on
   to what is gone. Readers before 1.4.2 follow that and fail, so the copy's metadata is written whole each time.
 """
@@ -31,7 +32,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -61,6 +62,10 @@ _SETTLED_MIN, _SETTLED_SHARE = 20_000, 100
 # Row groups are merged when the runs pass a multiple of this: a generation needs nothing more to know that it is time.
 _MERGED_RUNS = 32
 _MERGES_MAX = 100  # as DuckDB has it
+# How many rows are moved from one instance of DuckDB to the other at once, and how many of these make a part.
+_BATCH_ROWS, _BATCHES_MAX = 61_440, 4
+# What that other instance may hold, beside the writer's own; more of it goes to a folder beside the generations.
+_MEMORY_LIMIT, _SPILL = "128MB", ".spill"
 _IDLE_MIN = 2  # with the current one, three generations
 _PREFIX = "generation-"
 _LINK = ".current"
@@ -89,11 +94,14 @@ class Publisher:
     tell: Callable[[str], object]
     recipe: Recipe
     published_run_id: int | None = None
-    published_at: float | None = None  # by time.monotonic, as is the next
+    published_at: float | None = None  # by time.monotonic, as are the next two
+    asked_at: float = 0.0  # when it was last asked whether to publish
     copied_at: float = 0.0  # when a generation was last made because readers held the others
     generation: int = 0
     trouble: str | None = None  # what people were told already
     copier: duckdb.DuckDBPyConnection | None = None  # an instance of its own, in memory, that generations come to
+    tidies: bool = False  # whether `tidy` is called, which merges row groups so that publishing need not
+    unmerged: set[Path] = field(default_factory=set)  # the generations it is to merge
 
     def interrupt(self) -> None:
         """Stop what is being published, from a signal handler; the copy stays as it was."""
@@ -170,22 +178,53 @@ def publish_if_due(
 ) -> bool:
     """Publish where something changed since the last time, else once a minute; return whether it did.
 
+    Where somebody tidies, what is only for the minute's sake waits for `tidy`.
     Raises NotPublished where it cannot be written; the database is unharmed, and the next call tries again.
     """
     with _explained(publisher):
-        moment = clock()
+        moment = publisher.asked_at = clock()
         age_seconds = None if publisher.published_at is None or is_forced else moment - publisher.published_at
         if age_seconds is not None and age_seconds < _REST_SECONDS:
             return False
         is_missing = not (publisher.folder / CURRENT / FILE).is_file()
         if is_missing and publisher.published_at is not None:
             publisher.tell(f"abr: {publisher.folder} was removed; building it again")
-        is_due = is_missing or age_seconds is None or age_seconds >= HEARTBEAT_SECONDS or _has_changed(publisher)
+        is_old = age_seconds is not None and age_seconds >= HEARTBEAT_SECONDS and not publisher.tidies
+        is_due = is_missing or age_seconds is None or is_old or _has_changed(publisher)
         if not is_due or _last_run(publisher.writer) is None:
             return False
         publish(publisher, now=now)
         publisher.published_at = moment
         return True
+
+
+def tidy(publisher: Publisher, *, now: datetime) -> bool:
+    """Publish for the minute's sake, or else merge the small row groups of the generation that is next in line.
+
+    Each where it is time; returns whether it was. For a moment when nobody waits: it may take a second where there are
+    millions of findings. `now` is UTC. Raises NotPublished.
+    """
+    with _explained(publisher):
+        if publisher.published_at is not None and publisher.asked_at - publisher.published_at >= HEARTBEAT_SECONDS:
+            publish(publisher, now=now)
+            publisher.published_at = publisher.asked_at
+            return True
+        if not publisher.unmerged:
+            return False
+        found = _generations(publisher.folder)
+        publisher.unmerged &= set(found)
+        current = _current(publisher.folder)
+        idle = [path for path in found if path != current]
+        # As in publish: only the oldest, and only where a younger one stays idle.
+        if len(idle) < _IDLE_MIN or idle[0] not in publisher.unmerged or not _is_at_rest(idle[0]):
+            return False
+        status = (idle[0] / FILE).stat()
+        # DuckDB merges only what it has to write, so the generation is brought up to date with it.
+        merged = _renewed(publisher, idle[0], now, is_merging=True)
+        if merged is not None:
+            os.utime(merged / FILE, ns=(status.st_atime_ns, status.st_mtime_ns))  # by which it is next in line
+            publisher.unmerged.discard(merged)
+        return merged is not None
 
 
 def publish(publisher: Publisher, *, now: datetime) -> None:
@@ -206,6 +245,7 @@ def publish(publisher: Publisher, *, now: datetime) -> None:
     if chosen is None:
         chosen = _built(publisher, now)
     _switch(folder, chosen)
+    publisher.published_run_id = _last_run(publisher.writer)
     if len(idle) >= _IDLE_MIN and time.monotonic() - publisher.copied_at > HEARTBEAT_SECONDS:
         shutil.rmtree(idle[0])  # was needed while a reader held another for long
 
@@ -347,7 +387,11 @@ def _built(publisher: Publisher, now: datetime) -> Path:
         _begin(publisher.writer, copy)
         for table, cells in publisher.recipe.columns.items():
             target = f"published.{_settled(table)}" if _is_open_state(table) else f"audit.{table}"
-            _move(publisher.writer, copy, f"select {_published(cells)} from audit.{table}", target, cells)
+            for _ in _moved(publisher.writer, copy, f"select {_published(cells)} from audit.{table}", target, cells):
+                # Nobody sees a part of it, and memory is needed for no more than a part.
+                copy.execute("commit")
+                _checkpoint(copy, is_merging=True)
+                copy.execute("begin")
             if _is_open_state(table):
                 run_id = _last_run(publisher.writer) or 0
                 copy.execute("insert into published.settled values (?, ?)", [table, run_id])
@@ -355,19 +399,26 @@ def _built(publisher: Publisher, now: datetime) -> Path:
         for statement in publisher.recipe.comments:
             copy.execute(statement)
         _finish(publisher, copy, now)
+        _checkpoint(copy, is_merging=True)
     return path
 
 
-def _renewed(publisher: Publisher, path: Path, now: datetime) -> Path | None:
-    """Return the generation, brought up to date; None where it is not to be trusted (then it is gone) or is held."""
+def _renewed(publisher: Publisher, path: Path, now: datetime, *, is_merging: bool = False) -> Path | None:
+    """Return the generation, brought up to date; None where it is not to be trusted (then it is gone) or is held.
+
+    `is_merging`: merge its small row groups too, as is done from time to time anyhow.
+    """
     _write_mode(path, _WRITABLE)
     try:
         with _writing(publisher, path) as copy:
             run_id = _trusted_run_id(publisher, copy)
             if run_id is not None:
                 _begin(publisher.writer, copy)
-                _add(publisher, copy, run_id)
-                _finish(publisher, copy, now, since_run_id=run_id)
+                _add(publisher, copy, run_id, is_settling=is_merging or not publisher.tidies)
+                is_time = _finish(publisher, copy, now) // _MERGED_RUNS > run_id // _MERGED_RUNS
+                _checkpoint(copy, is_merging=is_merging or (is_time and not publisher.tidies))
+                if is_time and publisher.tidies and not is_merging:
+                    publisher.unmerged.add(path)
     except duckdb.Error as error:
         if isinstance(error, duckdb.InterruptException) or _is_disk(error):
             raise
@@ -393,7 +444,7 @@ def _trusted_run_id(publisher: Publisher, copy: duckdb.DuckDBPyConnection) -> in
     return run_id
 
 
-def _add(publisher: Publisher, copy: duckdb.DuckDBPyConnection, run_id: int) -> None:
+def _add(publisher: Publisher, copy: duckdb.DuckDBPyConnection, run_id: int, *, is_settling: bool) -> None:
     """Add what runs after this one wrote. Histories are in the order of runs, so only their ends are read."""
     for table, cells in publisher.recipe.columns.items():
         if _is_open_state(table):
@@ -404,7 +455,10 @@ def _add(publisher: Publisher, copy: duckdb.DuckDBPyConnection, run_id: int) -> 
         else:
             copy.execute(f"delete from audit.{table}")
             select = f"select {_published(cells)} from audit.{table}"
-        _move(publisher.writer, copy, select, f"audit.{table}", cells)
+        for _ in _moved(publisher.writer, copy, select, f"audit.{table}", cells):
+            pass
+    if not is_settling:
+        return
     for table, settled_run_id in copy.execute("select name, run_id from published.settled").fetchall():
         _settle(publisher, copy, table, settled_run_id)
 
@@ -441,36 +495,41 @@ def _begin(writer: duckdb.DuckDBPyConnection, copy: duckdb.DuckDBPyConnection) -
     copy.execute("begin")
 
 
-def _finish(publisher: Publisher, copy: duckdb.DuckDBPyConnection, now: datetime, *, since_run_id: int = 0) -> None:
-    """Commit, and write all to the file. Row groups are merged where the runs passed the next time for that."""
+def _finish(publisher: Publisher, copy: duckdb.DuckDBPyConnection, now: datetime) -> int:
+    """Commit, and return the newest run, which the generation is of."""
     run_id = _last_run(publisher.writer) or 0
-    is_merging = run_id // _MERGED_RUNS > since_run_id // _MERGED_RUNS
-    copy.execute(f"set max_vacuum_tasks = {_MERGES_MAX if is_merging else 0}")
     publisher.writer.execute("rollback")
     copy.execute("delete from published.generation")
     copy.execute("insert into published.generation values (?, ?, ?)", [run_id, now, publisher.recipe.digest])
     copy.execute("commit")
+    return run_id
+
+
+def _checkpoint(copy: duckdb.DuckDBPyConnection, *, is_merging: bool) -> None:
+    """Write all to the file. Only what is merged is compressed: to find out how takes longer than writing few rows."""
+    copy.execute(f"set max_vacuum_tasks = {_MERGES_MAX if is_merging else 0}")
+    copy.execute(f"set force_compression = '{'auto' if is_merging else 'uncompressed'}'")
     copy.execute("checkpoint")
-    publisher.published_run_id = run_id
 
 
-def _move(
+def _moved(
     writer: duckdb.DuckDBPyConnection,
     copy: duckdb.DuckDBPyConnection,
     select: str,
     target: str,
     cells: Sequence[tuple[str, str]],
-) -> None:
-    rows = writer.execute(select).to_arrow_reader(100_000)
-    first = next(rows, None)
-    if first is None:
-        return
-    rows = pa.RecordBatchReader.from_batches(rows.schema, itertools.chain([first], rows))
-    copy.register("arriving", rows)
+) -> Iterator[int]:
+    """Move what the writer selects, part by part; yield after each how many batches of rows it was."""
+    rows = writer.execute(select).to_arrow_reader(_BATCH_ROWS)
     try:
-        copy.execute(f"insert into {target} ({_names(cells)}) select {_names(cells)} from arriving")
+        while part := list(itertools.islice(rows, _BATCHES_MAX)):
+            copy.register("arriving", pa.Table.from_batches(part))
+            try:
+                copy.execute(f"insert into {target} ({_names(cells)}) select {_names(cells)} from arriving")
+            finally:
+                copy.unregister("arriving")
+            yield len(part)
     finally:
-        copy.unregister("arriving")
         rows.close()
 
 
@@ -481,7 +540,9 @@ def _writing(publisher: Publisher, path: Path) -> Iterator[duckdb.DuckDBPyConnec
     copy = publisher.copier
     if copy is None:
         # One thread: there is little to do each time, and the machine has readers to serve.
-        publisher.copier = copy = duckdb.connect(config={"threads": 1})
+        spill = str(publisher.folder / _SPILL)
+        config: dict[str, Any] = {"threads": 1, "memory_limit": _MEMORY_LIMIT, "temp_directory": spill}
+        publisher.copier = copy = duckdb.connect(config=config)
         set_up(copy)
         copy.execute("set experimental_metadata_reuse = false")
     try:

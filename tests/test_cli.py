@@ -12,6 +12,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -20,7 +22,7 @@ import typer.main
 
 from abr import cli, database
 from abr.__main__ import TUNABLES
-from tests import command_line
+from tests import command_line, harness
 from tests.command_line import AS_OF, BOOKS, abr
 
 ESCAPE = "\x1b"
@@ -660,3 +662,47 @@ def test_the_command_tunes_the_c_library_unless_somebody_did(tmp_path, own, want
     finally:
         monitor.terminate()
     assert command_line.ended(monitor).code == 0
+
+
+# ---- what the monitor's screen is made of ---------------------------------------------------------------------------
+
+
+def test_the_screen_has_what_a_run_changed_and_what_overruns_add_up_to():
+    contract = {"client": "Acme", "currency": "EUR", "billing_model": "fixed_price", "cap_minutes": "60"}
+    log = {"person": "ana", "hours": "2"}
+    books = {
+        "contracts": [contract | {"contract_id": name, "starts_on": "2026-01-01"} for name in ("F-1", "F-2")],
+        "projects": [{"project_id": f"P-{name}", "contract_id": f"F-{name}"} for name in "12"],
+        "rates": [
+            {"contract_id": "F-1", "hourly_rate": "100.00", "valid_from": "2026-01-01"},
+            {"contract_id": "F-2", "hourly_rate": "100.00", "valid_from": "2026-01-01", "valid_to": "2026-02-28"},
+        ],
+        "time_logs": [
+            log | {"time_log_id": f"L-{name}{month}", "project_id": f"P-{name}", "worked_on": f"2026-0{month}-02"}
+            for name in "12"
+            for month in (2, 3)
+        ],
+    }  # fmt: skip
+
+    def screen(before=None):
+        run = asdict(harness.run(connection))
+        return cli._snapshot(connection, run, {"EUR": 2}, "", before)
+
+    with harness.fresh_database() as connection:
+        harness.receive(connection, books)
+        first = screen()
+        assert first.overruns == [
+            {"contract_id": "F-1", "client": "Acme", "currency": "EUR", "seconds": 3 * 3600, "amount": Decimal(300)},
+            {"contract_id": "F-2", "client": "Acme", "currency": "EUR", "seconds": 3 * 3600, "amount": None},
+        ]
+        assert {(row["change"], row["time_log_id"]) for row in first.changes} == {
+            ("opened", f"L-{name}{month}") for name in "12" for month in (2, 3)
+        }
+        changed = books["time_logs"][0] | {"hours": "4"}
+        gone = books["time_logs"][1] | {"is_billable": "no"}
+        harness.receive(connection, {"time_logs": [changed, gone]})
+        second = screen(first)
+        assert {(row["change"], row["time_log_id"]) for row in second.changes} == {
+            ("changed", "L-12"), ("closed", "L-13")
+        }  # fmt: skip
+        assert screen(second).changes == second.changes

@@ -729,8 +729,8 @@ def test_a_screen_without_findings_is_no_bare_screen():
     assert shown(console.screen(snapshot(), width=80, height=24))[-1] == "0 flagged, 0 watch, 0 contracts"
 
 
-def test_an_overrun_contract_is_summed_and_unknown_stays_unknown():
-    over = [overrun("F-1", 3_600, 100), overrun("F-1", 1_800, None), overrun("F-2", 900, 25)]
+def test_an_overrun_contract_of_unknown_worth_says_so():
+    over = [overrun("F-2", 900, 25), overrun("F-1", 5_400, None)]
     text = "\n".join(shown(console.screen(snapshot(overruns=over), width=160, height=50), 160))
     assert re.search(r"Globex +F-1 +1\.50 +unknown", text)
     assert re.search(r"Globex +F-2 +0\.25 +25\.00", text)

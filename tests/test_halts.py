@@ -13,7 +13,7 @@ import duckdb
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from abr import database, formats, reconciliation_engine
+from abr import database, formats, publishing, reconciliation_engine
 from abr.formats import csv_files
 from tests import command_line
 from tests.command_line import AS_OF, BOOKS, abr
@@ -670,6 +670,41 @@ def test_a_first_start_that_is_killed_does_not_stand_in_the_way_of_the_next(fold
     assert command_line.ended(process).code == -signal.SIGKILL
     assert abr("load", given).code == 0
     goes_on(folder / "abr.duckdb")
+
+
+TIDIES_ALWAYS = """
+import os
+from abr import database, publishing
+database._TIDY_WAL_BYTES = 0
+publishing._MERGED_RUNS = 1
+seen = {"database": 0, "publishing": 0}
+"""
+KILLED_AFTER = """
+def counted(module, name):
+    tidy = module.tidy
+    def tidies(*given, **named):
+        done = tidy(*given, **named)
+        seen[name] += done
+        if seen[name] == {times} and name == "{module}":
+            os.kill(os.getpid(), 9)
+        return done and name == "publishing"  # so that both are done after every cycle
+    module.tidy = tidies
+counted(database, "database")
+counted(publishing, "publishing")
+"""
+
+
+@pytest.mark.parametrize("module", ["database", "publishing"])
+def test_a_monitor_that_is_killed_while_it_tidies_leaves_nothing_half_written(simulated, folder, module):
+    path = Path(shutil.copy(simulated, folder / "demo.duckdb"))
+    hook = TIDIES_ALWAYS + KILLED_AFTER.format(module=module, times=3)
+    words = ("monitor", "--source", "simulator", "--interval", 1, "--database", path)
+    ended = command_line.ended(command_line.started(*words, hook=hook))
+    assert ended.code == -signal.SIGKILL, ended
+    assert abr("verify", "--database", path).code == 0
+    assert abr("monitor", "--source", "simulator", "--cycles", 1, "--database", path).code == 0
+    with publishing.reading(path) as (copy, publication):
+        assert copy.exec_driver_sql("select max(run_id) from report.run_history").scalar_one() == publication.run_id
 
 
 # ---- a halt of ABR's own --------------------------------------------------------------------------------------------

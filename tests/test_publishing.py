@@ -138,10 +138,10 @@ with duckdb.connect(sys.argv[1], read_only=True) as copy:
 
 
 @contextlib.contextmanager
-def holding(path: Path):
+def holding(file: Path):
     """Yield a function that asks another process, which holds the copy open, what it sees."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(publishing.file_of(path))],
+        [sys.executable, "-c", HOLDER, str(file)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -188,6 +188,37 @@ def test_what_publishing_appends_is_merged_so_that_row_groups_stay_few(opened, p
         row_groups.append(found[0][0])
     assert max(row_groups) <= 12 // 3 + 2  # every third run comes to a generation
     assert row_groups[12:24] == row_groups[24:36]
+
+
+def test_what_publishing_appends_is_merged_afterwards_where_somebody_tidies(opened, path, copy, monkeypatch):
+    monkeypatch.setattr(publishing, "_MERGED_RUNS", 12)
+    copy.tidies = True
+    row_groups, tidied = [], []
+    for number in range(1, 40):
+        work(opened, number)
+        publishing.publish(copy, now=NOW)
+        found = query(publishing.file_of(path), "select max(row_group_id) + 1 from pragma_storage_info('audit.run')")
+        row_groups.append(found[0][0])
+        before = current(path)
+        if publishing.tidy(copy, now=NOW):
+            tidied.append(number)
+        assert current(path) == before
+        assert_same(opened, path)
+    assert len(tidied) == 9  # three times for each of three generations
+    assert max(row_groups) <= 12 // 3 + 3
+    assert not copy.unmerged
+
+
+def test_a_generation_that_somebody_reads_is_not_tidied(opened, path, copy, monkeypatch):
+    monkeypatch.setattr(publishing, "_MERGED_RUNS", 1)
+    copy.tidies = True
+    for number in range(1, 5):
+        work(opened, number)
+        publishing.publish(copy, now=NOW)
+    held = next(file for file in publishing._generations(publishing.folder_of(path)) if file != current(path))
+    with holding(held / publishing.FILE):
+        assert not publishing.tidy(copy, now=NOW)
+    assert publishing.tidy(copy, now=NOW)
 
 
 def test_comments_travel_and_stay(opened, path, copy, monkeypatch):
@@ -287,7 +318,7 @@ def test_the_oldest_duckdb_promised_reads_every_view_as_todays_does(opened, path
 
 def test_who_holds_it_open_keeps_what_he_saw_and_who_comes_sees_the_newest(opened, path, copy):
     before = current(path)
-    with holding(path) as ask:
+    with holding(publishing.file_of(path)) as ask:
         seen = ask()
         for number in range(1, 8):
             run_id = work(opened, number)
@@ -302,7 +333,7 @@ def test_held_generations_are_left_alone_and_disk_use_stays_bounded(opened, path
     with contextlib.ExitStack() as held:
         asks = []
         for number in range(1, 5):
-            asks.append(held.enter_context(holding(path)))
+            asks.append(held.enter_context(holding(publishing.file_of(path))))
             work(opened, number)
             publishing.publish(copy, now=NOW)
         seen = [ask() for ask in asks]
@@ -389,6 +420,21 @@ def test_a_quiet_monitor_publishes_once_a_minute_and_a_busy_one_at_once(opened, 
         quiet()
         assert not after(5)
         assert_whole(path)
+    assert not told
+
+
+def test_where_somebody_tidies_a_quiet_cycle_leaves_the_minute_to_that(opened, path, told):
+    with publishing.publisher(opened, path, tell=told.append) as publisher:
+        publisher.tidies = True
+        assert publishing.publish_if_due(publisher, now=NOW, clock=lambda: 0.0)
+        newest = reconciliation_engine.run_once(opened, harness.AS_OF, thresholds=harness.DEFAULT, settings={}).run_id
+        for moment in (59.0, 61.0):
+            assert not publishing.publish_if_due(publisher, now=NOW, clock=lambda moment=moment: moment)
+            assert publishing.tidy(publisher, now=NOW) == (moment > 60)
+        assert query(publishing.file_of(path), "select max(run_id) from report.run_history") == [(newest,)]
+        assert not publishing.tidy(publisher, now=NOW)
+        work(opened, 1)
+        assert publishing.publish_if_due(publisher, now=NOW, clock=lambda: 62.0)
     assert not told
 
 

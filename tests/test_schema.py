@@ -417,6 +417,18 @@ def test_a_folder_and_a_folder_that_does_not_exist_are_refused(tmp_path):
     assert "does not exist" in refused(tmp_path / "nowhere" / "abr.duckdb", UsageError, 2)
 
 
+@pytest.mark.parametrize("name", ["audit.duckdb", "source", "Report.db", "work.2026.duckdb"])
+def test_a_file_with_the_name_of_a_schema_is_refused_and_not_made(tmp_path, name):
+    assert "another name" in refused(tmp_path / name, UsageError, 2)
+    assert not (tmp_path / name).exists()
+
+
+def test_no_schema_is_missing_among_the_names_that_are_refused(tmp_path):
+    with database.connect(f"duckdb:///{tmp_path}/audit-2026.duckdb") as connection:
+        found = connection.exec_driver_sql("select distinct schema_name from duckdb_schemas() where not internal")
+        assert set(found.scalars()) <= {*SCHEMAS, "main"}
+
+
 @pytest.mark.parametrize("url", ["sqlite:///abr.db", "no url at all", "postgresql://localhost/abr"])
 def test_what_is_no_duckdb_url_is_refused(url):
     with pytest.raises(UsageError) as caught, database.connect(url):
