@@ -1,9 +1,10 @@
-"""Put the rows of the large tables back into the order of home_hash, piece by piece, and give back free space.
+"""Put the rows of the large tables that belong together back together, piece by piece, and give back free space.
 
-Loads of a few rows, and runs over a few contracts, add to the end of a table. A piece is every row with a home_hash in
-one range: it is taken out and added again, sorted, in a transaction of its own. So a process that is killed leaves a
-database that is whole, memory and disk are needed for one piece and not for a table, and each piece goes into the
-space that earlier ones have left. After the last piece the whole table lies in order.
+Loads of a few rows, and runs over a few contracts, add to the end of a table. Its order is that of the contracts its
+rows belong to, and within them that of home_hash. A piece is every row of a range of contracts: it is taken out and
+added again, sorted, in a transaction of its own. So a process that is killed leaves a database that is whole, memory
+and disk are needed for one piece and not for a table, and each piece goes into the space that earlier ones have left.
+After the last piece the whole table lies in order.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection
 
+from abr import loading
 from abr.models import METADATA
 
-# The tables whose rows lie together by home_hash.
+# The tables whose rows lie in order.
 SORTED_TABLES = tuple(table.fullname for table in METADATA.sorted_tables if "home_hash" in table.columns)
 # Smaller pieces than some of DuckDB's row groups (122,880 rows) would be merged and written again and again; at most so
 # many, because each of them ends with a checkpoint.
@@ -45,21 +47,49 @@ def compact(connection: Connection, progress: Callable[[str, float], object] | N
 
 
 def is_sorted(connection: Connection, table: str) -> bool:
-    """Return whether the rows of a table lie in the order of home_hash."""
+    """Return whether the rows of a table lie in order."""
+    # The homes in the order in which they lie, each as often as its rows lie apart.
+    connection.exec_driver_sql(
+        "create or replace temp table run_of_home as select rowid as place, home_hash "
+        f"from (select rowid, home_hash, lag(home_hash) over () as before from {table}) "
+        "where home_hash is distinct from before",
+    )
     later = connection.exec_driver_sql(
-        f"select 1 from (select home_hash < lag(home_hash) over () as is_less from {table}) where is_less limit 1",
+        "select 1 from (select (piece, home_hash) < lag((piece, home_hash)) over (order by place) as is_less "
+        f"from temp.run_of_home inner join ({_pieces(table)}) using (home_hash)) where is_less limit 1",
     ).first()
     connection.rollback()
     return later is None
 
 
+def _pieces(table: str) -> str:
+    """Return the select of every home_hash in a table and the number, 31 bits, that its place in the table goes by."""
+    homes = f"select distinct home_hash from {table}"
+    schema, dataset = table.split(".")
+    if schema != "source":
+        return f"select home_hash, home_hash as piece from ({homes})"
+    return (
+        f"select home_hash, coalesce(contract_hash, home_hash) as piece from ({homes}) "
+        f"left join ({loading.contract_hashes(dataset)}) using (home_hash)"
+    )
+
+
 def _sort(connection: Connection, table: str, first: int, last: int) -> None:
     run = connection.exec_driver_sql
     with connection.begin():
-        run(f"create or replace temp table piece as from {table} where home_hash between {first} and {last}")
-        run(f"delete from {table} where home_hash between {first} and {last}")
-        run(f"insert into {table} from temp.piece order by home_hash")
+        run(
+            f"create or replace temp table home_of_piece as from ({_pieces(table)}) "
+            f"where piece between {first} and {last}"
+        )
+        run(f"create or replace temp table piece as from {table} semi join temp.home_of_piece using (home_hash)")
+        run(f"delete from {table} where home_hash in (select home_hash from temp.home_of_piece)")
+        names = ", ".join(column.name for column in METADATA.tables[table].columns)
+        run(
+            f"insert into {table} ({names}) select {names} from temp.piece inner join temp.home_of_piece "
+            "using (home_hash) order by piece, home_hash"
+        )
         run("drop table temp.piece")
+        run("drop table temp.home_of_piece")
 
 
 def _checkpoint(connection: Connection) -> None:

@@ -129,8 +129,9 @@ _OWN_COLUMNS = (
     "home_hash",
 )
 
-# What the rows of a large table lie together by.
+# What the rows of a large table are found by, and the data set that says which contract that belongs to.
 _HOMES = {"time_logs": "project_id", "invoice_lines": "invoice_id"}
+_OWNERS = {"time_logs": "projects", "invoice_lines": "invoices"}
 # From so many changed time logs on a load says whose they are, and not which, for what follows is looked at whole.
 _CHANGED_LOGS_MAX = 100_000
 # From so many new rows on it pays to sort them.
@@ -366,7 +367,10 @@ def _insert_read_rows(
 ) -> None:
     relation = "temp.read_row"
     if dataset in _HOMES and count >= _SORTED_ROWS_MIN:
-        relation = "(from temp.read_row order by home_hash)"
+        relation = (
+            f"(from temp.read_row left join ({contract_hashes(dataset)}) using (home_hash) "
+            "order by coalesce(contract_hash, home_hash), home_hash)"
+        )
     names = ", ".join(
         [
             *("odd_cells", "raw", "digest", "key_hash"),
@@ -381,16 +385,28 @@ def _insert_read_rows(
     )
 
 
+def contract_hashes(dataset: str) -> str:
+    """Return the select of home_hash and contract_hash: next to which other homes of a large data set a home lies.
+
+    The rows of one contract lie together, as a run reads them together. Only where they lie depends on it: a home
+    whose contract is unknown, or another one later, is found all the same.
+    """
+    return (
+        f"select {home_hash(_HOMES[dataset])} as home_hash, min({home_hash('contract_id')}) as contract_hash "
+        f"from source.{_OWNERS[dataset]} where ended_load_id is null and contract_id is not null group by 1"
+    )
+
+
 def _touched(dataset: str) -> list[str]:
     """Return the columns that say what a changed row touches."""
     return [*(column for _, column in _TOUCHES[dataset]), *(["worked_on"] if dataset == "time_logs" else [])]
 
 
 def _touch(connection: Connection, dataset: str, load_id: int, rows: str, *, is_large: bool = False) -> None:
-    # A changed time log changes nothing of the months before it.
+    # A changed time log changes nothing of the weeks before it.
     what = "null::date, null"
     if dataset == "time_logs" and not is_large:
-        what = "coalesce(date_trunc('month', worked_on)::date, 'infinity'), key"
+        what = "coalesce(worked_on, 'infinity'), key"
     for kind, column in _TOUCHES[dataset]:
         connection.exec_driver_sql(
             "insert into source.change (load_id, kind, id, from_day, time_log_id) "

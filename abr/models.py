@@ -208,7 +208,7 @@ CHANGE: Final = table(
     column("load_id", BigInteger(), "NULL: a person's decision (write-off, waiver)"),
     column("kind", String(), "contract, project or invoice", required=True),
     column("id", String(), "its id; empty for rows that name none", required=True),
-    column("from_day", Date(), "what comes before this first of a month is as it was; NULL: anything may have changed"),
+    column("from_day", Date(), "what comes before the week of this day is as it was; NULL: anything may have changed"),
     column("time_log_id", String(), "the time log that changed, where from_day is not NULL"),
 )
 
@@ -366,9 +366,10 @@ QUARANTINE_OPEN: Final = table(
 LOG_COUNT_OPEN: Final = table(
     "audit",
     "log_count_open",
-    "One row per project id and month: where its live time logs ended up, as of the newest run.",
+    "One row per project id and week (see balance_open): where its live time logs ended up, as of the newest run.",
+    home_hash("project id"),
     column("project_id", String(), "empty for logs that name none", required=True),
-    column("month", Date(), "its first day; NULL for logs without a date"),
+    column("week", Date(), "its first day; NULL for logs without a date"),
     column("logs_received", BigInteger(), required=True),
     column("logs_eligible", BigInteger(), required=True),
     column("logs_quarantined", BigInteger(), required=True),
@@ -379,10 +380,11 @@ LOG_COUNT_OPEN: Final = table(
 BALANCE_OPEN: Final = table(
     "audit",
     "balance_open",
-    "One row per contract and month: what its logs of that month add up to, as of the newest run.",
+    "One row per contract and week (from the 1st, 8th, 15th, 22nd or 29th on): what its logs of that week add up to, "
+    "as of the newest run.",
     home_hash("contract id"),
     column("contract_id", String(), required=True),
-    column("month", Date(), "its first day; NULL for logs without a date"),
+    column("week", Date(), "its first day; NULL for logs without a date"),
     column("rounded_seconds", BigInteger(), "what counts towards prepaid time", required=True),
     column("unpaid_seconds", BigInteger(), "what counts towards the hours cap", required=True),
     column("amount_minor", BigInteger(), "what counts towards the money cap, in minor units", required=True),

@@ -30,15 +30,25 @@ _LOG_COUNTS = ("logs_received", "logs_eligible", "logs_quarantined", "logs_exclu
 SECONDS_PER_HOUR = Decimal(3600)
 _FINDING_COUNTS = ("findings_opened", "findings_changed", "findings_closed")
 # The work tables that read a large table; planned for every run, as what they may pass over differs.
-_LARGE_READS = ("log_row", "line_row", "log_count", "open_finding", "opening", "invoice_span", "open_quarantine")
+_LARGE_READS = (
+    "early_line",
+    "log_row",
+    "line_row",
+    "log_count",
+    "open_finding",
+    "kept_finding",
+    "opening",
+    "invoice_span",
+    "open_quarantine",
+)
 # The work tables that decide how far back a run must look; they are filled before all others.
-_FIRST_FILLED = ("invoice_row", "line_row")
+_FIRST_FILLED = ("invoice_row", "early_line")
 # As a from_day: all time logs.
 _EVER = "'-infinity'::date"
 _KINDS = ("contract", "project", "invoice")
 _CHANGES = "select kind, id, from_day from source.change"
-# How many bits say which homes are in scope (a power of 2: the views take home_hash & 16383), and how many homes make
-# more bits than help.
+# Which homes are in scope is said twice, in so many bits each: by the lowest 14 bits of home_hash and by the next 14,
+# as the views look at them. And how many homes set more bits than help.
 _HOME_BITS = 16_384
 _HOMES_MAX = 4_000
 # The kind of id that the home of a row in quarantine is.
@@ -46,9 +56,10 @@ _KIND_OF_HOME = (
     "case when entity = 'time_logs' then 'project' when entity in ('invoices', 'invoice_lines') then 'invoice' "
     "else 'contract' end"
 )
-# What belongs to what is in scope, and is therefore in scope too, from the same day on, kind by kind.
+# What belongs to what is in scope, and is therefore in scope too, from the same day on: kind by kind, to which kind.
 _TIES = (
     (
+        "invoice",
         "contract",
         (
             "select contract_id, from_day from source.invoices inner join temp.scope_invoice as scope "
@@ -57,6 +68,7 @@ _TIES = (
         ),
     ),
     (
+        "project",
         "contract",
         (
             "select contract_id, from_day from source.projects inner join temp.scope_project using (project_id) "
@@ -64,6 +76,7 @@ _TIES = (
         ),
     ),
     (
+        "contract",
         "project",
         (
             "select project_id, from_day from source.projects inner join temp.scope_contract as scope "
@@ -72,6 +85,7 @@ _TIES = (
         ),
     ),
     (
+        "contract",
         "invoice",
         (
             "select coalesce(invoice_id, ''), from_day from source.invoices inner join temp.scope_contract as scope "
@@ -79,19 +93,23 @@ _TIES = (
         ),
     ),
 )
+# The first day of the week that a from_day lies in, as temp.balance has them. It is the day itself for days that never
+# come: '-infinity', and 'infinity' for logs without a date.
+_WEEK = "coalesce(from_day - ((day(from_day) - 1) % 7)::integer, from_day)"
 # What a change of later time logs only cannot leave as it was: the contract of a live line that names a changed log
 # (what it bills, and which days its invoice speaks of, may be others now), and the time a pool of earlier logs runs.
 _EARLIER = """
     select invoice_row.contract_id, case
-        when line_row.time_log_id is not null then '-infinity'
-        else coalesce(date_trunc('month', line_row.period_start)::date, '-infinity')
+        when early_line.time_log_id is not null then '-infinity'
+        else coalesce(early_line.period_start, '-infinity')
     end
-    from temp.line_row inner join temp.invoice_row using (invoice_id) inner join temp.scope_contract using (contract_id)
-    where line_row.kind = 'time' and invoice_row.status in ('issued', 'paid') and case
-        when line_row.time_log_id is not null then line_row.time_log_id in (select time_log_id from source.change)
-        else coalesce(line_row.period_start < scope_contract.from_day, true)
-            and coalesce(line_row.period_end >= scope_contract.from_day, true)
-    end
+    from temp.early_line
+    inner join temp.invoice_row using (invoice_id) inner join temp.scope_contract using (contract_id)
+    where early_line.kind = 'time' and invoice_row.status in ('issued', 'paid') and (
+        early_line.time_log_id is not null
+        or coalesce(early_line.period_start < scope_contract.from_day, true)
+        and coalesce(early_line.period_end >= scope_contract.from_day, true)
+    )
 """
 # More than so many touched ids are worked off in batches of about so many time logs, each a run of its own.
 _BATCH_IDS_MIN = 1_000
@@ -402,8 +420,9 @@ def scope_to_changes(connection: Connection) -> int:
     _close_scope(connection, f"{_CHANGES} where (kind, id) in (select (kind, id) from temp.batch where number = 0)")
     # What else was touched of a batch's contracts may stand in another one, and may reach further back.
     in_scope = " union all ".join(f"select ('{kind}', {kind}_id) from temp.scope_{kind}" for kind in _KINDS)
-    while sum(_added(connection, adding) for adding in _adding_touched(f"{_CHANGES} where (kind, id) in ({in_scope})")):
-        _follow_ties(connection)
+    touched_too = f"{_CHANGES} where (kind, id) in ({in_scope})"
+    while _close_scope(connection, touched_too):
+        pass
     batches_left: int = connection.exec_driver_sql("select max(number) + 1 from temp.batch").scalar_one()
     return batches_left
 
@@ -418,29 +437,37 @@ def _clear_changes(connection: Connection, batches_left: int) -> None:
         )
 
 
-def _close_scope(connection: Connection, touched: str) -> None:
-    """Put what was touched in scope, and what it is tied to; `touched` selects kind, id and from_day."""
-    if sum(_added(connection, statement) for statement in _adding_touched(touched)):
-        _follow_ties(connection)
+def _close_scope(connection: Connection, touched: str) -> bool:
+    """Put what was touched in scope, and what it is tied to; `touched` selects kind, id and from_day.
+
+    Returns whether any of it was new.
+    """
+    added = [kind for kind, adding in zip(_KINDS, _adding_touched(touched), strict=True) if _added(connection, adding)]
+    _follow_ties(connection, added)
+    return bool(added)
 
 
-def _follow_ties(connection: Connection) -> None:
-    """Put what is tied to what is in scope in scope too, each id from its earliest day on.
+def _follow_ties(connection: Connection, added: Collection[str]) -> None:
+    """Put what is tied to what was added to the scope in scope too, each id from its earliest day on.
 
     A project shared by two contracts ties them together: which one a log belongs to depends on both. So does an invoice
     that names two, and one without an id: its rows are looked at together.
     """
-    while sum(_added(connection, statement) for statement in _ADDING_TIED):
-        pass
-    for statement in _KEEPING_EARLIEST:
-        _run_prepared(connection, statement)
+    waiting = [tie for tie in _ADDING_TIED if tie[0] in added]
+    while waiting:
+        _, to, adding = waiting.pop(0)
+        if _added(connection, adding):
+            waiting += [tie for tie in _ADDING_TIED if tie[0] == to and tie not in waiting]
+    if added:
+        for statement in _KEEPING_EARLIEST:
+            _run_prepared(connection, statement)
 
 
 def _look_back(connection: Connection) -> None:
-    """Let a run that looks at later months only look as far back as their invoices make it."""
+    """Let a run that looks at later weeks only look as far back as their invoices make it."""
     later = f"select 1 from temp.scope_contract where from_day > {_EVER} limit 1"
     while connection.exec_driver_sql(later).first() and _added(connection, _ADDING_EARLIER):
-        _follow_ties(connection)
+        _follow_ties(connection, ["contract"])
 
 
 def _added(connection: Connection, adding: str) -> int:
@@ -462,7 +489,7 @@ def _adding(kind: str, ids: str) -> str:
     """
     table, column = f"temp.scope_{kind}", f"{kind}_id"
     found = (
-        f"select id, min(coalesce(from_day, {_EVER})) as from_day from ({ids}) as found(id, from_day) "
+        f"select id, min(coalesce({_WEEK}, {_EVER})) as from_day from ({ids}) as found(id, from_day) "
         "where id is not null group by id"
     )
     return (
@@ -473,12 +500,14 @@ def _adding(kind: str, ids: str) -> str:
 
 def _adding_touched(touched: str) -> list[str]:
     return [
-        _adding(kind, f"select id, from_day from ({touched}) as touched(kind, id, from_day) where kind = '{kind}'")
+        _adding(
+            kind, f"select id, from_day::date from ({touched}) as touched(kind, id, from_day) where kind = '{kind}'"
+        )
         for kind in _KINDS
     ]
 
 
-_ADDING_TIED = [_adding(kind, ids) for kind, ids in _TIES]
+_ADDING_TIED = [(kind, to, _adding(to, ids)) for kind, to, ids in _TIES]
 _ADDING_EARLIER = _adding("contract", _EARLIER)
 _KEEPING_EARLIEST = [
     f"delete from temp.scope_{kind} using temp.scope_{kind} as earlier "
@@ -489,7 +518,7 @@ _KEEPING_EARLIEST = [
 _SCOPE_STATEMENTS = {
     statement: f"abr_scope_{place}"
     for place, statement in enumerate(
-        [*_adding_touched(_CHANGES), *_ADDING_TIED, _ADDING_EARLIER, *_KEEPING_EARLIEST],
+        [*_adding_touched(_CHANGES), *(adding for _, _, adding in _ADDING_TIED), _ADDING_EARLIER, *_KEEPING_EARLIEST],
     )
 }
 
@@ -571,8 +600,11 @@ def _set_bits(connection: Connection, variable: str, homes: Collection[int]) -> 
     if len(homes) > _HOMES_MAX:
         connection.exec_driver_sql(f"reset variable {variable}")
         return
-    bits = sum(1 << place for place in {_HOME_BITS - 1 - home % _HOME_BITS for home in homes})
-    connection.exec_driver_sql(f"set variable {variable} = '{bits:0{_HOME_BITS}b}'::bit")
+    places = {home % _HOME_BITS for home in homes} | {_HOME_BITS + home // _HOME_BITS % _HOME_BITS for home in homes}
+    bits = bytearray(b"0" * 2 * _HOME_BITS)
+    for place in places:
+        bits[place] = ord("1")
+    connection.exec_driver_sql(f"set variable {variable} = '{bits.decode()}'::bit")
 
 
 def _prepare_fills(connection: Connection) -> None:
@@ -698,16 +730,16 @@ def _write_changes(connection: Connection, run_id: int) -> dict[str, int]:
     )
     _write_quarantine(connection, run_id)
     run(
-        "delete from audit.log_count_open using temp.scope_project as scope "
-        "where log_count_open.project_id = scope.project_id and coalesce(month >= from_day, true)"
+        "delete from audit.log_count_open using temp.scope_project as scope where log_count_open.home_hash = "
+        "scope.home_hash and log_count_open.project_id = scope.project_id and coalesce(week >= from_day, true)"
     )
     run(
-        "insert into audit.log_count_open by name "
-        f"select project_id, month, {', '.join(_LOG_COUNTS)} from temp.log_count where logs_received > 0",
+        "insert into audit.log_count_open by name select home_hash, project_id, week, "
+        f"{', '.join(_LOG_COUNTS)} from temp.log_count where logs_received > 0 order by home_hash",
     )
     run(
         "delete from audit.balance_open using temp.scope_contract as scope where balance_open.home_hash = "
-        "scope.home_hash and balance_open.contract_id = scope.contract_id and coalesce(month >= from_day, true)"
+        "scope.home_hash and balance_open.contract_id = scope.contract_id and coalesce(week >= from_day, true)"
     )
     run("insert into audit.balance_open by name from temp.balance order by home_hash")
     run(
@@ -984,13 +1016,13 @@ def _differences(connection: Connection) -> list[Difference]:
         select distinct 'log count', project_id, 'stored count differs' from {
             _differing(
                 "log_count_open",
-                f"project_id, month, {', '.join(_LOG_COUNTS)}",
+                f"project_id, week, {', '.join(_LOG_COUNTS)}",
                 "project_id",
                 "where logs_received > 0",
             )
         } where project_id not in (select id from temp.pending where kind = 'project')
         union all
-        select distinct 'balance', concat_ws(' ', contract_id, strftime(month, '%Y-%m')), 'stored balance differs'
+        select distinct 'balance', concat_ws(' ', contract_id, week), 'stored balance differs'
         from {_differing("balance_open", "*", "contract_id")} where contract_id {settled}
         union all
         select distinct 'invoice span', invoice_id, 'stored span differs'

@@ -111,6 +111,82 @@ def test_compacting_sorts_and_changes_no_row(tmp_path, monkeypatch):
         assert told == []
 
 
+CONTRACTS = 20
+
+
+def owned(connection, rows, *, first=0):
+    """Load logs of projects, and lines of invoices, of which several belong to each contract."""
+    driver = connection.connection.driver_connection
+    homes = {"projects": "project_id", "invoices": "invoice_id"}
+    incoming = {}
+    connection.rollback()
+    for dataset, made in {
+        "projects": f"select 'P-' || i as project_id, 'C-' || i % {CONTRACTS} as contract_id "
+        "from range(200) as made(i)",
+        "invoices": f"select 'I-' || i as invoice_id, 'C-' || i % {CONTRACTS} as contract_id, 'EUR' as currency, "
+        "'issued' as status, '2026-03-01' as issued_on from range(200) as made(i)",
+        "time_logs": "select 'L-' || i as time_log_id, 'P-' || hash(i) % 200 as project_id, 'ann' as person, "
+        f"'2026-02-02' as worked_on, '60' as seconds from range({first}, {first + rows}) as made(i)",
+        "invoice_lines": "select 'I-' || hash(i) % 200 as invoice_id, i::varchar as line_no, 'L-' || i as time_log_id, "
+        f"'1.00' as net_amount from range({first}, {first + rows}) as made(i)",
+    }.items():
+        if dataset in homes and first:
+            continue
+        cells = ", ".join(f"null::varchar as {cell}" for cell in loading.cells_of(dataset))
+        driver.execute(f"create or replace temp table arriving_{dataset} as select {cells} limit 0")
+        driver.execute(f"insert into arriving_{dataset} by name {made}")
+        incoming[dataset] = f"arriving_{dataset}"
+    with connection.begin():
+        loading.load(connection, incoming, source="canonical", now=harness.NOW)
+
+
+def pieces(connection, table, owners, key):
+    """Return in how many pieces the rows of a contract lie, at most."""
+    found = connection.exec_driver_sql(
+        f"select max(piece_count) from (select contract_id, count(*) as piece_count from (select contract_id, "
+        f"lag(contract_id) over (order by place) as before from (select {table}.rowid as place, contract_id "
+        f"from {table} inner join {owners} using ({key}))) where contract_id is distinct from before group by 1)"
+    ).scalar_one()
+    connection.rollback()
+    return found
+
+
+def test_the_rows_of_a_contract_lie_together_once_they_are_loaded_or_compacted(tmp_path):
+    large = (("source.time_logs", "source.projects", "project_id"),
+             ("source.invoice_lines", "source.invoices", "invoice_id"))  # fmt: skip
+    with database.connect(f"duckdb:///{tmp_path}/abr.duckdb") as connection:
+        owned(connection, 20_000)
+        assert [pieces(connection, *table) for table in large] == [1, 1]
+        owned(connection, 500, first=20_000)
+        assert min(pieces(connection, *table) for table in large) > 5
+        before = content(connection)
+        compacting.compact(connection)
+        assert [pieces(connection, *table) for table in large] == [1, 1]
+        assert content(connection) == before
+
+
+def test_tidying_writes_the_log_into_the_file_once_it_is_long(tmp_path):
+    path = tmp_path / "abr.duckdb"
+    wal = tmp_path / "abr.duckdb.wal"
+    with database.connect(f"duckdb:///{path}") as connection:
+        database.tidies(connection)
+        fill(connection, rows=1000)
+        assert not database.tidy(connection)
+        assert wal.stat().st_size > 0
+        fill(connection, rows=100_000, first=1000)  # more than DuckDB would leave in its log
+        assert wal.stat().st_size > 16_000_000 / 4
+        assert database.tidy(connection)
+        assert not wal.exists() or wal.stat().st_size == 0
+        assert not database.tidy(connection)
+        assert connection.exec_driver_sql("select count(*) from source.time_logs").scalar_one() == 101_000
+
+
+def test_a_database_in_memory_has_nothing_to_tidy():
+    with harness.fresh_database() as connection:
+        database.tidies(connection)
+        assert not database.tidy(connection)
+
+
 def test_a_file_does_not_grow_with_the_number_of_loads_and_compactions(tmp_path):
     path = tmp_path / "abr.duckdb"
     with database.connect(f"duckdb:///{path}") as connection:

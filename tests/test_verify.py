@@ -248,7 +248,7 @@ def test_a_write_off_that_nobody_made_is_named(connection):
         "insert into audit.write_off by name select 1 as write_off_id, now()::timestamp as decided_at, "
         f"'{edited}' as finding_id, 'C-1' as contract_id, 99999 as accepted_amount, 'x' as decided_by, 'x' as reason",
     )
-    assert set(verified(connection)) == {("finding", edited), ("position", "C-1"), ("balance", "C-1 2026-02")}
+    assert set(verified(connection)) == {("finding", edited), ("position", "C-1"), ("balance", "C-1 2026-02-01")}
 
 
 # --------------------------------------------------------------------------------------------------

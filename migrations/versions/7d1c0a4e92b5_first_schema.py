@@ -30,7 +30,7 @@ TABLES = (
 CREATE TABLE audit.balance_open (
     home_hash INTEGER NOT NULL,
     contract_id VARCHAR NOT NULL,
-    month DATE,
+    week DATE,
     rounded_seconds BIGINT NOT NULL,
     unpaid_seconds BIGINT NOT NULL,
     amount_minor BIGINT NOT NULL,
@@ -103,8 +103,9 @@ CREATE TABLE audit.invoice_span_open (
 )""",
     """\
 CREATE TABLE audit.log_count_open (
+    home_hash INTEGER NOT NULL,
     project_id VARCHAR NOT NULL,
-    month DATE,
+    week DATE,
     logs_received BIGINT NOT NULL,
     logs_eligible BIGINT NOT NULL,
     logs_quarantined BIGINT NOT NULL,
@@ -415,11 +416,11 @@ CREATE TABLE source.time_logs (
 )
 
 COMMENTS = (
-    """COMMENT ON TABLE audit.balance_open IS 'One row per contract and month: what its logs of that month add up to, as of the newest run.'""",
+    """COMMENT ON TABLE audit.balance_open IS 'One row per contract and week (from the 1st, 8th, 15th, 22nd or 29th on): what its logs of that week add up to, as of the newest run.'""",
     """COMMENT ON TABLE audit.finding IS 'One row per version of a finding: opened, changed or closed by a run.'""",
     """COMMENT ON TABLE audit.finding_open IS 'One row per open finding, equal to the newest version in audit.finding.'""",
     """COMMENT ON TABLE audit.invoice_span_open IS 'One row per live invoice whose lines speak of dates: the span of those dates, as of the newest run.'""",
-    """COMMENT ON TABLE audit.log_count_open IS 'One row per project id and month: where its live time logs ended up, as of the newest run.'""",
+    """COMMENT ON TABLE audit.log_count_open IS 'One row per project id and week (see balance_open): where its live time logs ended up, as of the newest run.'""",
     """COMMENT ON TABLE audit.position IS 'One row per version of a contract''s position.'""",
     """COMMENT ON TABLE audit.position_open IS 'One row per contract, equal to the newest version in audit.position.'""",
     """COMMENT ON TABLE audit.quarantine IS 'One row per version of a row set aside.'""",
@@ -437,7 +438,7 @@ COMMENTS = (
     """COMMENT ON TABLE source.rates IS 'One row per received version of an hourly rate.'""",
     """COMMENT ON TABLE source.time_logs IS 'One row per received version of a time log.'""",
     """COMMENT ON COLUMN audit.balance_open.home_hash IS 'number made of the contract id; rows lie sorted by it'""",
-    """COMMENT ON COLUMN audit.balance_open.month IS 'its first day; NULL for logs without a date'""",
+    """COMMENT ON COLUMN audit.balance_open.week IS 'its first day; NULL for logs without a date'""",
     """COMMENT ON COLUMN audit.balance_open.rounded_seconds IS 'what counts towards prepaid time'""",
     """COMMENT ON COLUMN audit.balance_open.unpaid_seconds IS 'what counts towards the hours cap'""",
     """COMMENT ON COLUMN audit.balance_open.amount_minor IS 'what counts towards the money cap, in minor units'""",
@@ -456,8 +457,9 @@ COMMENTS = (
     """COMMENT ON COLUMN audit.finding_open.finding_id IS 'hash of contract, class and about'""",
     """COMMENT ON COLUMN audit.finding_open.due_on IS 'when a not_due finding becomes leakage'""",
     """COMMENT ON COLUMN audit.invoice_span_open.home_hash IS 'number made of the contract id; rows lie sorted by it'""",
+    """COMMENT ON COLUMN audit.log_count_open.home_hash IS 'number made of the project id; rows lie sorted by it'""",
     """COMMENT ON COLUMN audit.log_count_open.project_id IS 'empty for logs that name none'""",
-    """COMMENT ON COLUMN audit.log_count_open.month IS 'its first day; NULL for logs without a date'""",
+    """COMMENT ON COLUMN audit.log_count_open.week IS 'its first day; NULL for logs without a date'""",
     """COMMENT ON COLUMN audit.position.run_id IS 'the run that wrote this version'""",
     """COMMENT ON COLUMN audit.position.severity IS 'critical, watch or ok'""",
     """COMMENT ON COLUMN audit.position.state IS 'open, or closed when the contract is gone'""",
@@ -496,7 +498,7 @@ COMMENTS = (
     """COMMENT ON COLUMN source.change.load_id IS 'NULL: a person''s decision (write-off, waiver)'""",
     """COMMENT ON COLUMN source.change.kind IS 'contract, project or invoice'""",
     """COMMENT ON COLUMN source.change.id IS 'its id; empty for rows that name none'""",
-    """COMMENT ON COLUMN source.change.from_day IS 'what comes before this first of a month is as it was; NULL: anything may have changed'""",
+    """COMMENT ON COLUMN source.change.from_day IS 'what comes before the week of this day is as it was; NULL: anything may have changed'""",
     """COMMENT ON COLUMN source.change.time_log_id IS 'the time log that changed, where from_day is not NULL'""",
     """COMMENT ON COLUMN source.contracts.started_load_id IS 'the load that brought this version'""",
     """COMMENT ON COLUMN source.contracts.ended_load_id IS 'the load that ended it; NULL = live'""",
@@ -562,8 +564,8 @@ COMMENTS = (
 VIEWS = {
     "work.scope_contract": """\
 -- One row per contract a run looks at (contract_id; empty for rows that name none), with its home_hash.
--- from_day: the run looks at time logs from that day on, the first of a month, and what was before is as it was;
--- -infinity where it looks at all of them. The cycle writes it.
+-- from_day: the run looks at time logs from that day on, the first of a week (see balance), and what was before is as
+-- it was; -infinity where it looks at all of them. The cycle writes it.
 select
     null::varchar as contract_id,
     null::integer as home_hash,
@@ -986,8 +988,8 @@ from audit.run
 """,
     "work.scope_invoice": """\
 -- One row per invoice a run looks at (invoice_id; empty for rows that name none), with its home_hash.
--- from_day: the run looks at time logs from that day on, the first of a month, and what was before is as it was;
--- -infinity where it looks at all of them. The cycle writes it.
+-- from_day: the run looks at time logs from that day on, the first of a week (see balance), and what was before is as
+-- it was; -infinity where it looks at all of them. The cycle writes it.
 select
     null::varchar as invoice_id,
     null::integer as home_hash,
@@ -996,8 +998,8 @@ where false
 """,
     "work.scope_project": """\
 -- One row per project a run looks at (project_id; empty for rows that name none), with its home_hash.
--- from_day: the run looks at time logs from that day on, the first of a month, and what was before is as it was;
--- -infinity where it looks at all of them. The cycle writes it.
+-- from_day: the run looks at time logs from that day on, the first of a week (see balance), and what was before is as
+-- it was; -infinity where it looks at all of them. The cycle writes it.
 select
     null::varchar as project_id,
     null::integer as home_hash,
@@ -1109,35 +1111,58 @@ where
     and coalesce(contract_id, '') in (select contract_id from temp.scope_contract)
 """,
     "work.opening": """\
--- One row per contract in scope (contract_id): the balances its months before from_day leave, as the newest run stored
--- them; zero where a run looks at all of the contract's time logs.
+-- One row per contract in scope (contract_id): the balances its weeks before from_day leave, as the newest run stored
+-- them; zero where a run looks at all of the contract's time logs. Sums named month_... are those of the weeks that lie
+-- in the month of from_day (worked_month).
+with
+
+before as (
+
+    select
+        scope_contract.contract_id,
+        balance_open.* exclude (home_hash, contract_id),
+        year(scope_contract.from_day) * 12 + month(scope_contract.from_day) as worked_month,
+        year(balance_open.week) * 12 + month(balance_open.week) = worked_month as is_of_month
+    from temp.scope_contract
+    left join (
+        select *
+        from audit.balance_open
+        where coalesce(
+            get_bit(getvariable('contract_homes')::bit, home_hash & 16383)
+            + get_bit(getvariable('contract_homes')::bit, 16384 + (home_hash >> 14 & 16383)) = 2,
+            true
+        )
+    ) as balance_open
+        on scope_contract.contract_id = balance_open.contract_id and scope_contract.from_day > balance_open.week
+
+)
+
 select
-    scope_contract.contract_id,
-    coalesce(sum(balance_open.rounded_seconds), 0)::bigint as rounded_seconds,
-    coalesce(sum(balance_open.unpaid_seconds), 0)::bigint as unpaid_seconds,
-    coalesce(sum(balance_open.amount_minor), 0)::hugeint as amount_minor,
-    coalesce(sum(balance_open.fixed_seconds), 0)::bigint as fixed_seconds,
-    coalesce(sum(balance_open.expected_minor), 0)::hugeint as expected_minor,
-    coalesce(sum(balance_open.billed_minor), 0)::hugeint as billed_minor,
-    coalesce(sum(balance_open.unbilled_seconds), 0)::bigint as unbilled_seconds,
-    coalesce(sum(balance_open.quarantined_seconds), 0)::bigint as quarantined_seconds
-from temp.scope_contract
-left join (
-    select *
-    from audit.balance_open
-    where coalesce(get_bit(getvariable('contract_homes')::bit, home_hash & 16383) = 1, true)
-) as balance_open
-    on scope_contract.contract_id = balance_open.contract_id and scope_contract.from_day > balance_open.month
-group by scope_contract.contract_id
+    contract_id,
+    worked_month,
+    coalesce(sum(rounded_seconds) filter (where is_of_month), 0)::bigint as month_rounded_seconds,
+    coalesce(sum(unpaid_seconds) filter (where is_of_month), 0)::bigint as month_unpaid_seconds,
+    coalesce(sum(amount_minor) filter (where is_of_month), 0)::hugeint as month_amount_minor,
+    coalesce(sum(fixed_seconds) filter (where is_of_month), 0)::bigint as month_fixed_seconds,
+    coalesce(sum(rounded_seconds), 0)::bigint as rounded_seconds,
+    coalesce(sum(unpaid_seconds), 0)::bigint as unpaid_seconds,
+    coalesce(sum(amount_minor), 0)::hugeint as amount_minor,
+    coalesce(sum(fixed_seconds), 0)::bigint as fixed_seconds,
+    coalesce(sum(expected_minor), 0)::hugeint as expected_minor,
+    coalesce(sum(billed_minor), 0)::hugeint as billed_minor,
+    coalesce(sum(unbilled_seconds), 0)::bigint as unbilled_seconds,
+    coalesce(sum(quarantined_seconds), 0)::bigint as quarantined_seconds
+from before
+group by contract_id, worked_month
 """,
     "reconcile.due": """\
 -- One row per contract or project whose result the calendar alone can have changed since the last run (kind, id), and
--- the month from which on. A log that was not due is, or one that was dated in the future no longer is: invoices may
+-- the day from which on. A log that was not due is, or one that was dated in the future no longer is: invoices may
 -- have waited for that, so anything may change (NULL).
 select
     'contract' as kind,
     contract_id as id,
-    date_trunc('month', min(worked_on))::date as from_day
+    min(worked_on) as from_day
 from audit.finding_open
 where class = 'not_due' and due_on <= (select as_of from temp.cycle)
 group by contract_id
@@ -1241,7 +1266,11 @@ select
 from source.invoice_lines
 where
     ended_load_id is null
-    and coalesce(get_bit(getvariable('invoice_homes')::bit, home_hash & 16383) = 1, true)
+    and coalesce(
+        get_bit(getvariable('invoice_homes')::bit, home_hash & 16383)
+        + get_bit(getvariable('invoice_homes')::bit, 16384 + (home_hash >> 14 & 16383)) = 2,
+        true
+    )
     and coalesce(invoice_id, '') in (select invoice_id from temp.scope_invoice)
 """,
     "staging.invoices": """\
@@ -1285,7 +1314,11 @@ from source.time_logs
 inner join temp.scope_project on coalesce(time_logs.project_id, '') = scope_project.project_id
 where
     time_logs.ended_load_id is null
-    and coalesce(get_bit(getvariable('project_homes')::bit, time_logs.home_hash & 16383) = 1, true)
+    and coalesce(
+        get_bit(getvariable('project_homes')::bit, time_logs.home_hash & 16383)
+        + get_bit(getvariable('project_homes')::bit, 16384 + (time_logs.home_hash >> 14 & 16383)) = 2,
+        true
+    )
     and coalesce(time_logs.worked_on >= scope_project.from_day, true)
 """,
     "work.open_quarantine": """\
@@ -1311,7 +1344,11 @@ select
     raw
 from audit.quarantine_open
 where
-    coalesce(get_bit(getvariable('homes')::bit, home_hash & 16383) = 1, true)
+    coalesce(
+        get_bit(getvariable('homes')::bit, home_hash & 16383)
+        + get_bit(getvariable('homes')::bit, 16384 + (home_hash >> 14 & 16383)) = 2,
+        true
+    )
     and (
         (
             entity in ('contracts', 'projects', 'rates')
@@ -1340,9 +1377,20 @@ from staging.projects
 -- One row per live version of a rate in scope (row_id): staging.rates, read once per run.
 from staging.rates
 """,
-    "work.line_row": """\
--- One row per live version of an invoice line in scope (row_id): staging.invoice_lines, read once per run.
+    "work.early_line": """\
+-- One row per live line of an invoice in scope that may make a run of later weeks look further back (row_id): pooled
+-- ones, and those that name a time log that has changed.
+select
+    row_id,
+    invoice_id,
+    kind,
+    time_log_id,
+    period_start,
+    period_end
 from staging.invoice_lines
+where
+    invoice_id in (select invoice_id from temp.scope_invoice where from_day > '-infinity')
+    and (time_log_id is null or time_log_id in (select time_log_id from source.change))
 """,
     "work.invoice_row": """\
 -- One row per live version of an invoice in scope (row_id): staging.invoices, read once per run.
@@ -1441,43 +1489,6 @@ where invoice_id is not null
 group by invoice_id
 having count(distinct currency) = 1
 """,
-    "quarantine_rules.unknown_choice": """\
--- A cell that takes one of a few words holds another one.
-select
-    'contracts' as dataset,
-    row_id,
-    concat_ws(
-        ', ',
-        case when billing_model not in ('time_and_materials', 'fixed_price') then 'billing_model' end,
-        case when rounding_mode not in ('up', 'nearest', 'down') then 'rounding_mode' end,
-        case when rounding_unit not in ('entry', 'day') then 'rounding_unit' end,
-        case when prepaid_period not in ('lifetime', 'month') then 'prepaid_period' end,
-        case when cap_period not in ('lifetime', 'month') then 'cap_period' end,
-        case when grace_from not in ('worked_on', 'month_end') then 'grace_from' end
-    ) as detail
-from temp.contract_row
-where
-    billing_model not in ('time_and_materials', 'fixed_price')
-    or rounding_mode not in ('up', 'nearest', 'down')
-    or rounding_unit not in ('entry', 'day')
-    or prepaid_period not in ('lifetime', 'month')
-    or cap_period not in ('lifetime', 'month')
-    or grace_from not in ('worked_on', 'month_end')
-union all by name
-select
-    'invoices' as dataset,
-    row_id,
-    'status' as detail
-from temp.invoice_row
-where status not in ('draft', 'issued', 'paid', 'void')
-union all by name
-select
-    'invoice_lines' as dataset,
-    row_id,
-    'kind' as detail
-from temp.line_row
-where kind not in ('time', 'expense', 'fixed', 'prepaid', 'other')
-""",
     "quarantine_rules.unknown_contract": """\
 -- A project, a rate or an invoice names a contract that was never received.
 with
@@ -1527,28 +1538,6 @@ select
     currency as detail
 from temp.invoice_row
 where currency is not null and currency not in (select currency from temp.currency)
-""",
-    "quarantine_rules.conflicting_duplicate": """\
--- Another live row has the same key and says something else, or comes from another source.
-select 'contracts' as dataset, row_id, null::varchar as detail
-from temp.contract_row
-where row_id in (select row_id from source.conflict where dataset = 'contracts')
-union all by name
-select 'projects' as dataset, row_id, null::varchar as detail
-from temp.project_row
-where row_id in (select row_id from source.conflict where dataset = 'projects')
-union all by name
-select 'time_logs' as dataset, row_id, null::varchar as detail
-from temp.log_row
-where row_id in (select row_id from source.conflict where dataset = 'time_logs')
-union all by name
-select 'invoices' as dataset, row_id, null::varchar as detail
-from temp.invoice_row
-where row_id in (select row_id from source.conflict where dataset = 'invoices')
-union all by name
-select 'invoice_lines' as dataset, row_id, null::varchar as detail
-from temp.line_row
-where row_id in (select row_id from source.conflict where dataset = 'invoice_lines')
 """,
     "quarantine_rules.future_dated": """\
 -- A time log is dated after the day the run is for.
@@ -1609,6 +1598,81 @@ select
 from temp.log_row
 where
     project_id is null
+""",
+    "quarantine_rules.non_positive_duration": """\
+-- A time log lasts nothing, or less.
+select
+    'time_logs' as dataset,
+    row_id,
+    seconds || ' s' as detail
+from temp.log_row
+where
+    seconds <= 0
+""",
+    "quarantine_rules.over_24_hours": """\
+-- One time log lasts longer than a day.
+select
+    'time_logs' as dataset,
+    row_id,
+    concat(
+        seconds // 3600, ':', lpad((seconds // 60 % 60)::varchar, 2, '0'), ':', lpad((seconds % 60)::varchar, 2, '0')
+    ) as detail
+from temp.log_row
+where
+    seconds > 86400
+""",
+    "work.line_row": """\
+-- One row per live version of an invoice line in scope (row_id): staging.invoice_lines, read once per run.
+-- Where a run looks at later weeks only, direct lines that bill other time logs are left out. Lines that are set aside,
+-- or stand on an invoice that bills no time logs, count towards their contract all the same.
+with
+
+billing_invoice as (
+
+    select invoice_row.invoice_id
+    from temp.invoice_row
+    inner join temp.contract_row using (contract_id)
+    where invoice_row.invoice_id is not null
+    group by invoice_row.invoice_id
+    having
+        bool_and(
+            coalesce(invoice_row.status in ('issued', 'paid'), false)
+            and coalesce(invoice_row.currency = contract_row.currency, false)
+            and contract_row.billing_model is distinct from 'fixed_price'
+        )
+
+)
+
+from staging.invoice_lines
+where
+    coalesce(invoice_id, '') in (select invoice_id from temp.scope_invoice where from_day = '-infinity')
+    or kind != 'time'
+    or time_log_id is null
+    or time_log_id in (select time_log_id from temp.log_row where time_log_id is not null)
+    or row_id in (select row_id from temp.open_quarantine where entity = 'invoice_lines')
+    or coalesce(invoice_id, '') not in (select invoice_id from billing_invoice)
+""",
+    "quarantine_rules.conflicting_duplicate": """\
+-- Another live row has the same key and says something else, or comes from another source.
+select 'contracts' as dataset, row_id, null::varchar as detail
+from temp.contract_row
+where row_id in (select row_id from source.conflict where dataset = 'contracts')
+union all by name
+select 'projects' as dataset, row_id, null::varchar as detail
+from temp.project_row
+where row_id in (select row_id from source.conflict where dataset = 'projects')
+union all by name
+select 'time_logs' as dataset, row_id, null::varchar as detail
+from temp.log_row
+where row_id in (select row_id from source.conflict where dataset = 'time_logs')
+union all by name
+select 'invoices' as dataset, row_id, null::varchar as detail
+from temp.invoice_row
+where row_id in (select row_id from source.conflict where dataset = 'invoices')
+union all by name
+select 'invoice_lines' as dataset, row_id, null::varchar as detail
+from temp.line_row
+where row_id in (select row_id from source.conflict where dataset = 'invoice_lines')
 """,
     "quarantine_rules.missing_value": """\
 -- A required cell is blank.
@@ -1695,27 +1759,42 @@ from cells
 where odd_cells is null or json_extract_string(odd_cells, cell) is null
 group by dataset, row_id
 """,
-    "quarantine_rules.non_positive_duration": """\
--- A time log lasts nothing, or less.
+    "quarantine_rules.unknown_choice": """\
+-- A cell that takes one of a few words holds another one.
 select
-    'time_logs' as dataset,
+    'contracts' as dataset,
     row_id,
-    seconds || ' s' as detail
-from temp.log_row
-where
-    seconds <= 0
-""",
-    "quarantine_rules.over_24_hours": """\
--- One time log lasts longer than a day.
-select
-    'time_logs' as dataset,
-    row_id,
-    concat(
-        seconds // 3600, ':', lpad((seconds // 60 % 60)::varchar, 2, '0'), ':', lpad((seconds % 60)::varchar, 2, '0')
+    concat_ws(
+        ', ',
+        case when billing_model not in ('time_and_materials', 'fixed_price') then 'billing_model' end,
+        case when rounding_mode not in ('up', 'nearest', 'down') then 'rounding_mode' end,
+        case when rounding_unit not in ('entry', 'day') then 'rounding_unit' end,
+        case when prepaid_period not in ('lifetime', 'month') then 'prepaid_period' end,
+        case when cap_period not in ('lifetime', 'month') then 'cap_period' end,
+        case when grace_from not in ('worked_on', 'month_end') then 'grace_from' end
     ) as detail
-from temp.log_row
+from temp.contract_row
 where
-    seconds > 86400
+    billing_model not in ('time_and_materials', 'fixed_price')
+    or rounding_mode not in ('up', 'nearest', 'down')
+    or rounding_unit not in ('entry', 'day')
+    or prepaid_period not in ('lifetime', 'month')
+    or cap_period not in ('lifetime', 'month')
+    or grace_from not in ('worked_on', 'month_end')
+union all by name
+select
+    'invoices' as dataset,
+    row_id,
+    'status' as detail
+from temp.invoice_row
+where status not in ('draft', 'issued', 'paid', 'void')
+union all by name
+select
+    'invoice_lines' as dataset,
+    row_id,
+    'kind' as detail
+from temp.line_row
+where kind not in ('time', 'expense', 'fixed', 'prepaid', 'other')
 """,
     "quarantine_rules.unparseable_value": """\
 -- A cell is there but cannot be read; the detail names column and value.
@@ -1794,7 +1873,7 @@ cells as (
     union all by name
     select dataset, row_id, cell, amount::varchar as value
     from too_fine
-    where (amount * 10000)::hugeint % minor_step != 0
+    where (amount * 10000)::bigint % minor_step != 0
 
 )
 
@@ -2065,7 +2144,7 @@ select
     line_row.time_log_id,
     line_row.seconds,
     line_row.net_amount,
-    case when invoice.is_in_currency then ((line_row.net_amount * 10000)::hugeint // invoice.minor_step)::bigint end
+    case when invoice.is_in_currency then (line_row.net_amount * 10000)::bigint // invoice.minor_step end
         as amount_minor,
     line_row.kind = 'time' as is_time,
     invoice.is_live,
@@ -2228,7 +2307,7 @@ select
 from ranked
 where place = 1
 """,
-    "work.open_finding": """\
+    "reconcile.stored_finding": """\
 -- One row per open finding of a contract in scope (finding_id), as the newest run stored it. is_looked_at: whether this
 -- run finds it again if it still holds; the others, from before from_day, stay as they are.
 select
@@ -2241,7 +2320,12 @@ select
 from audit.finding_open
 inner join temp.scope_contract using (contract_id)
 left join temp.pool on finding_open.contract_id = pool.contract_id and finding_open.about = pool.about
-where coalesce(get_bit(getvariable('contract_homes')::bit, finding_open.home_hash & 16383) = 1, true)
+where
+    coalesce(
+        get_bit(getvariable('contract_homes')::bit, finding_open.home_hash & 16383)
+        + get_bit(getvariable('contract_homes')::bit, 16384 + (finding_open.home_hash >> 14 & 16383)) = 2,
+        true
+    )
 """,
     "work.log_contract": """\
 -- One row per time log in scope (row_id): the contract it belongs to and how it got there. match is in_force, nearest
@@ -2308,6 +2392,26 @@ select
 from matched
 left join temp.project
     on matched.project_id = project.project_id and matched.contract_id = project.contract_id
+""",
+    "work.kept_finding": """\
+-- One row per sum of open findings of a contract in scope that stay as they are (contract_id, currency, side, class).
+select
+    contract_id,
+    currency,
+    side,
+    class,
+    sum(amount) as amount,
+    min(worked_on) as worked_on
+from reconcile.stored_finding
+where not is_looked_at
+group by contract_id, currency, side, class
+""",
+    "work.open_finding": """\
+-- One row per open finding of a contract in scope that this run finds again if it still holds (finding_id), as the
+-- newest run stored it.
+select * exclude (is_looked_at)
+from reconcile.stored_finding
+where is_looked_at
 """,
     "coverage_rules.invalid_contract": """\
 -- A billable, approved time log falls under a contract that has a reason of its own.
@@ -2620,7 +2724,11 @@ counted as (
                 log.contract_id,
                 case contract.cap_period when 'month' then year(log.worked_on) * 12 + month(log.worked_on) else 0 end
             order by log.worked_on, log_row.time_log_id
-        ) + case contract.cap_period when 'month' then 0 else opening.fixed_seconds end as seconds_to_here
+        ) + case
+            when contract.cap_period != 'month' then opening.fixed_seconds
+            when year(log.worked_on) * 12 + month(log.worked_on) = opening.worked_month then opening.month_fixed_seconds
+            else 0
+        end as seconds_to_here
     from temp.log
     inner join temp.contract using (contract_id)
     inner join temp.opening using (contract_id)
@@ -2657,33 +2765,39 @@ inner join temp.log_row using (row_id)
 where log.status = 'eligible'
 """,
     "work.log_count": """\
--- One row per project in scope and month from its from_day on that has live time logs (project_id, month): where these
--- ended up. The id is empty for logs that name none, the month NULL for those without a date.
+-- One row per project in scope and week from its from_day on that has live time logs (project_id, week): where these
+-- ended up. The id is empty for logs that name none, the week (see balance) NULL for those without a date.
 -- logs_received counts the source table itself, not what the views made of it.
 with
 
 received as (
 
     select
+        scope_project.home_hash,
         scope_project.project_id,
-        date_trunc('month', time_logs.worked_on)::date as month,
+        time_logs.worked_on,
         count(*) as logs_received,
         coalesce(sum(time_logs.seconds), 0) as seconds_received
     from source.time_logs
     inner join temp.scope_project on coalesce(time_logs.project_id, '') = scope_project.project_id
     where
         time_logs.ended_load_id is null
-        and coalesce(get_bit(getvariable('project_homes')::bit, time_logs.home_hash & 16383) = 1, true)
+        and coalesce(
+            get_bit(getvariable('project_homes')::bit, time_logs.home_hash & 16383)
+            + get_bit(getvariable('project_homes')::bit, 16384 + (time_logs.home_hash >> 14 & 16383)) = 2,
+            true
+        )
         and coalesce(time_logs.worked_on >= scope_project.from_day, true)
-    group by scope_project.project_id, date_trunc('month', time_logs.worked_on)
+    group by scope_project.home_hash, scope_project.project_id, time_logs.worked_on
 
 ),
 
 counted as (
 
     select
+        log_row.home_hash,
         coalesce(log_row.project_id, '') as project_id,
-        date_trunc('month', log.worked_on)::date as month,
+        log.worked_on,
         count(*) filter (where log.status = 'eligible') as logs_eligible,
         count(*) filter (where log.status = 'quarantined') as logs_quarantined,
         count(*) filter (where log.status = 'excluded') as logs_excluded,
@@ -2691,23 +2805,26 @@ counted as (
         coalesce(sum(log.seconds), 0) as seconds_counted
     from temp.log
     inner join temp.log_row using (row_id)
-    group by coalesce(log_row.project_id, ''), date_trunc('month', log.worked_on)
+    group by log_row.home_hash, coalesce(log_row.project_id, ''), log.worked_on
 
 )
 
 select
+    coalesce(received.home_hash, counted.home_hash) as home_hash,
     coalesce(received.project_id, counted.project_id) as project_id,
-    coalesce(received.month, counted.month) as month,
-    coalesce(received.logs_received, 0) as logs_received,
-    coalesce(counted.logs_eligible, 0) as logs_eligible,
-    coalesce(counted.logs_quarantined, 0) as logs_quarantined,
-    coalesce(counted.logs_excluded, 0) as logs_excluded,
-    coalesce(counted.logs_out_of_term, 0) as logs_out_of_term,
-    coalesce(received.seconds_received, 0) as seconds_received,
-    coalesce(counted.seconds_counted, 0) as seconds_counted
+    coalesce(received.worked_on, counted.worked_on)
+    - ((day(coalesce(received.worked_on, counted.worked_on)) - 1) % 7)::integer as week,
+    coalesce(sum(received.logs_received), 0)::bigint as logs_received,
+    coalesce(sum(counted.logs_eligible), 0)::bigint as logs_eligible,
+    coalesce(sum(counted.logs_quarantined), 0)::bigint as logs_quarantined,
+    coalesce(sum(counted.logs_excluded), 0)::bigint as logs_excluded,
+    coalesce(sum(counted.logs_out_of_term), 0)::bigint as logs_out_of_term,
+    coalesce(sum(received.seconds_received), 0) as seconds_received,
+    coalesce(sum(counted.seconds_counted), 0) as seconds_counted
 from received
 full join counted
-    on received.project_id = counted.project_id and received.month is not distinct from counted.month
+    on received.project_id = counted.project_id and received.worked_on is not distinct from counted.worked_on
+group by all
 """,
     "work.quarantine_change": """\
 -- One row per row set aside in scope that differs from what is open (quarantine_id): change is opened, changed, closed.
@@ -2823,20 +2940,30 @@ candidates as (
     from billing.overrun
     where overrun_seconds > 0
 
+),
+
+valued as (
+
+    select
+        candidates.*,
+        2 * candidates.seconds::hugeint * candidates.hourly_rate_scaled * contract.minor_factor + 36000000 as numerator
+    from candidates
+    inner join temp.contract using (contract_id)
+
 )
 
 select
-    candidates.row_id,
-    candidates.contract_id,
+    valued.row_id,
+    valued.contract_id,
     log_row.time_log_id,
-    candidates.class,
-    candidates.seconds,
-    (
-        (2 * candidates.seconds::hugeint * candidates.hourly_rate_scaled * contract.minor_factor + 36000000)
-        // 72000000
-    )::bigint as amount_minor
-from candidates
-inner join temp.contract using (contract_id)
+    valued.class,
+    valued.seconds,
+    -- DuckDB divides numbers of up to 18 digits fifty times faster than longer ones.
+    case
+        when valued.numerator < 4000000000000000000 then valued.numerator::bigint // 72000000
+        else (valued.numerator // 72000000)::bigint
+    end as amount_minor
+from valued
 inner join temp.log_row using (row_id)
 """,
     "pricing.rounded": """\
@@ -3180,7 +3307,11 @@ counted as (
         (sum(logs.rounded_seconds) over (
             partition by logs.contract_id, case logs.prepaid_period when 'month' then logs.worked_month else 0 end
             order by logs.place
-        ) + case logs.prepaid_period when 'month' then 0 else opening.rounded_seconds end)::bigint
+        ) + case
+            when logs.prepaid_period != 'month' then opening.rounded_seconds
+            when logs.worked_month = opening.worked_month then opening.month_rounded_seconds
+            else 0
+        end)::bigint
             as prepaid_seconds_to_here
     from logs
     inner join temp.opening using (contract_id)
@@ -3234,7 +3365,11 @@ counted as (
         (sum(logs.unpaid_regular_seconds + logs.unpaid_overtime_seconds) over (
             partition by logs.contract_id, case logs.cap_period when 'month' then logs.worked_month else 0 end
             order by logs.place
-        ) + case logs.cap_period when 'month' then 0 else opening.unpaid_seconds end)::bigint as cap_seconds_to_here
+        ) + case
+            when logs.cap_period != 'month' then opening.unpaid_seconds
+            when logs.worked_month = opening.worked_month then opening.month_unpaid_seconds
+            else 0
+        end)::bigint as cap_seconds_to_here
     from logs
     inner join temp.opening using (contract_id)
     where logs.cap_limit_seconds is not null
@@ -3354,7 +3489,11 @@ counted as (
         sum(logs.amount_minor) over (
             partition by logs.contract_id, case logs.cap_period when 'month' then logs.worked_month else 0 end
             order by logs.place
-        ) + case logs.cap_period when 'month' then 0 else opening.amount_minor end as amount_minor_to_here
+        ) + case
+            when logs.cap_period != 'month' then opening.amount_minor
+            when logs.worked_month = opening.worked_month then opening.month_amount_minor
+            else 0
+        end as amount_minor_to_here
     from logs
     inner join temp.opening using (contract_id)
     where logs.cap_minor is not null
@@ -3659,7 +3798,11 @@ select
 from audit.invoice_span_open
 inner join temp.scope_contract using (contract_id)
 where
-    coalesce(get_bit(getvariable('contract_homes')::bit, invoice_span_open.home_hash & 16383) = 1, true)
+    coalesce(
+        get_bit(getvariable('contract_homes')::bit, invoice_span_open.home_hash & 16383)
+        + get_bit(getvariable('contract_homes')::bit, 16384 + (invoice_span_open.home_hash >> 14 & 16383)) = 2,
+        true
+    )
     and scope_contract.from_day > '-infinity'
 """,
     "work.pooled_log": """\
@@ -4191,15 +4334,16 @@ left join temp.pool on pooled_log.contract_id = pool.contract_id and pooled_log.
 left join accepted on amounts.finding_id = accepted.finding_id
 """,
     "work.balance": """\
--- One row per contract in scope and month from its from_day on (contract_id, month): what its time logs of that month
--- add up to. The month is NULL for logs without a date. A run that looks at later months only starts from these.
+-- One row per contract in scope and week from its from_day on (contract_id, week): what its time logs of that week add
+-- up to. A week starts on the 1st, 8th, 15th, 22nd or 29th and lies in one month; it is NULL for logs without a date.
+-- A run that looks at later weeks only starts from these.
 with
 
 priced as (
 
     select
         priced_log.contract_id,
-        date_trunc('month', priced_log.worked_on)::date as month,
+        priced_log.worked_on,
         sum(priced_log.rounded_seconds) as rounded_seconds,
         sum(priced_log.payable_seconds + priced_log.over_cap_seconds) as unpaid_seconds,
         sum(priced_log.amount_minor) as amount_minor,
@@ -4207,7 +4351,7 @@ priced as (
         sum(billed_log.billed_minor) as billed_minor
     from temp.priced_log
     inner join temp.billed_log using (row_id)
-    group by priced_log.contract_id, date_trunc('month', priced_log.worked_on)
+    group by priced_log.contract_id, priced_log.worked_on
 
 ),
 
@@ -4217,37 +4361,37 @@ parts as (
     union all by name
     select
         contract_id,
-        date_trunc('month', worked_on)::date as month,
+        worked_on,
         sum(seconds) as fixed_seconds
     from temp.log
     where excluded_as = 'fixed_price'
-    group by contract_id, date_trunc('month', worked_on)
+    group by contract_id, worked_on
     union all by name
     select
         contract_id,
-        date_trunc('month', worked_on)::date as month,
+        worked_on,
         sum(payable_seconds - billed_seconds) as unbilled_seconds
     from temp.gap
     where
         billed_seconds < payable_seconds
         and (contract_id, time_log_id) in (select (contract_id, time_log_id) from temp.finding where side = 'leakage')
-    group by contract_id, date_trunc('month', worked_on)
+    group by contract_id, worked_on
     union all by name
     -- A row somebody waived is at risk no longer.
     select
         contract_id,
-        date_trunc('month', worked_on)::date as month,
+        worked_on,
         sum(seconds) as quarantined_seconds
     from temp.quarantined
     where entity = 'time_logs' and state = 'open' and seconds > 0 and contract_id is not null
-    group by contract_id, date_trunc('month', worked_on)
+    group by contract_id, worked_on
 
 )
 
 select
     scope_contract.home_hash,
     parts.contract_id,
-    parts.month,
+    parts.worked_on - ((day(parts.worked_on) - 1) % 7)::integer as week,
     coalesce(sum(parts.rounded_seconds), 0)::bigint as rounded_seconds,
     coalesce(sum(parts.unpaid_seconds), 0)::bigint as unpaid_seconds,
     coalesce(sum(parts.amount_minor), 0)::bigint as amount_minor,
@@ -4258,7 +4402,7 @@ select
     coalesce(sum(parts.quarantined_seconds), 0)::bigint as quarantined_seconds
 from parts
 inner join temp.scope_contract using (contract_id)
-group by scope_contract.home_hash, parts.contract_id, parts.month
+group by scope_contract.home_hash, parts.contract_id, week
 """,
     "work.finding_change": """\
 -- One row per finding in scope that differs from what is open (finding_id): change is opened, changed or closed.
@@ -4290,7 +4434,6 @@ open_in_scope as (
         due_on,
         opened_run_id
     from temp.open_finding
-    where is_looked_at
 
 ),
 
@@ -4399,8 +4542,7 @@ findings as (
         side,
         amount,
         worked_on
-    from temp.open_finding
-    where not is_looked_at
+    from temp.kept_finding
 
 ),
 
@@ -4494,7 +4636,7 @@ from amounts
 -- One row per control total that does not hold in scope (what, id); a run that finds any is rolled back.
 select
     'time logs of project' as what,
-    concat_ws(' ', project_id, strftime(month, '%Y-%m')) as id,
+    concat_ws(' ', project_id, week) as id,
     concat(
         logs_received, ' received, ', logs_quarantined, ' quarantined + ', logs_excluded, ' excluded + ',
         logs_out_of_term, ' out of term + ', logs_eligible, ' eligible; ',
@@ -4530,8 +4672,7 @@ left join (
             contract_id,
             class,
             amount
-        from temp.open_finding
-        where not is_looked_at
+        from temp.kept_finding
     ) as findings
     where class in ('double_billed', 'hours_over', 'rate_over')
     group by contract_id

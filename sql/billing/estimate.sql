@@ -36,18 +36,28 @@ candidates as (
     from billing.overrun
     where overrun_seconds > 0
 
+),
+
+valued as (
+
+    select
+        candidates.*,
+        2 * candidates.seconds::hugeint * candidates.hourly_rate_scaled * contract.minor_factor + 36000000 as numerator
+    from candidates
+    inner join temp.contract using (contract_id)
+
 )
 
 select
-    candidates.row_id,
-    candidates.contract_id,
+    valued.row_id,
+    valued.contract_id,
     log_row.time_log_id,
-    candidates.class,
-    candidates.seconds,
-    (
-        (2 * candidates.seconds::hugeint * candidates.hourly_rate_scaled * contract.minor_factor + 36000000)
-        // 72000000
-    )::bigint as amount_minor
-from candidates
-inner join temp.contract using (contract_id)
+    valued.class,
+    valued.seconds,
+    -- DuckDB divides numbers of up to 18 digits fifty times faster than longer ones.
+    case
+        when valued.numerator < 4000000000000000000 then valued.numerator::bigint // 72000000
+        else (valued.numerator // 72000000)::bigint
+    end as amount_minor
+from valued
 inner join temp.log_row using (row_id)

@@ -14,7 +14,11 @@ counted as (
                 log.contract_id,
                 case contract.cap_period when 'month' then year(log.worked_on) * 12 + month(log.worked_on) else 0 end
             order by log.worked_on, log_row.time_log_id
-        ) + case contract.cap_period when 'month' then 0 else opening.fixed_seconds end as seconds_to_here
+        ) + case
+            when contract.cap_period != 'month' then opening.fixed_seconds
+            when year(log.worked_on) * 12 + month(log.worked_on) = opening.worked_month then opening.month_fixed_seconds
+            else 0
+        end as seconds_to_here
     from temp.log
     inner join temp.contract using (contract_id)
     inner join temp.opening using (contract_id)

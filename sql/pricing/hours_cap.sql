@@ -19,7 +19,11 @@ counted as (
         (sum(logs.unpaid_regular_seconds + logs.unpaid_overtime_seconds) over (
             partition by logs.contract_id, case logs.cap_period when 'month' then logs.worked_month else 0 end
             order by logs.place
-        ) + case logs.cap_period when 'month' then 0 else opening.unpaid_seconds end)::bigint as cap_seconds_to_here
+        ) + case
+            when logs.cap_period != 'month' then opening.unpaid_seconds
+            when logs.worked_month = opening.worked_month then opening.month_unpaid_seconds
+            else 0
+        end)::bigint as cap_seconds_to_here
     from logs
     inner join temp.opening using (contract_id)
     where logs.cap_limit_seconds is not null

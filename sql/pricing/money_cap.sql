@@ -15,7 +15,11 @@ counted as (
         sum(logs.amount_minor) over (
             partition by logs.contract_id, case logs.cap_period when 'month' then logs.worked_month else 0 end
             order by logs.place
-        ) + case logs.cap_period when 'month' then 0 else opening.amount_minor end as amount_minor_to_here
+        ) + case
+            when logs.cap_period != 'month' then opening.amount_minor
+            when logs.worked_month = opening.worked_month then opening.month_amount_minor
+            else 0
+        end as amount_minor_to_here
     from logs
     inner join temp.opening using (contract_id)
     where logs.cap_minor is not null

@@ -20,7 +20,11 @@ counted as (
         (sum(logs.rounded_seconds) over (
             partition by logs.contract_id, case logs.prepaid_period when 'month' then logs.worked_month else 0 end
             order by logs.place
-        ) + case logs.prepaid_period when 'month' then 0 else opening.rounded_seconds end)::bigint
+        ) + case
+            when logs.prepaid_period != 'month' then opening.rounded_seconds
+            when logs.worked_month = opening.worked_month then opening.month_rounded_seconds
+            else 0
+        end)::bigint
             as prepaid_seconds_to_here
     from logs
     inner join temp.opening using (contract_id)

@@ -74,7 +74,7 @@ cells as (
     union all by name
     select dataset, row_id, cell, amount::varchar as value
     from too_fine
-    where (amount * 10000)::hugeint % minor_step != 0
+    where (amount * 10000)::bigint % minor_step != 0
 
 )
 

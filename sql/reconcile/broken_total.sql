@@ -1,7 +1,7 @@
 -- One row per control total that does not hold in scope (what, id); a run that finds any is rolled back.
 select
     'time logs of project' as what,
-    concat_ws(' ', project_id, strftime(month, '%Y-%m')) as id,
+    concat_ws(' ', project_id, week) as id,
     concat(
         logs_received, ' received, ', logs_quarantined, ' quarantined + ', logs_excluded, ' excluded + ',
         logs_out_of_term, ' out of term + ', logs_eligible, ' eligible; ',
@@ -37,8 +37,7 @@ left join (
             contract_id,
             class,
             amount
-        from temp.open_finding
-        where not is_looked_at
+        from temp.kept_finding
     ) as findings
     where class in ('double_billed', 'hours_over', 'rate_over')
     group by contract_id

@@ -1,10 +1,10 @@
 -- One row per contract or project whose result the calendar alone can have changed since the last run (kind, id), and
--- the month from which on. A log that was not due is, or one that was dated in the future no longer is: invoices may
+-- the day from which on. A log that was not due is, or one that was dated in the future no longer is: invoices may
 -- have waited for that, so anything may change (NULL).
 select
     'contract' as kind,
     contract_id as id,
-    date_trunc('month', min(worked_on))::date as from_day
+    min(worked_on) as from_day
 from audit.finding_open
 where class = 'not_due' and due_on <= (select as_of from temp.cycle)
 group by contract_id

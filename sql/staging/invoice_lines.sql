@@ -21,5 +21,9 @@ select
 from source.invoice_lines
 where
     ended_load_id is null
-    and coalesce(get_bit(getvariable('invoice_homes')::bit, home_hash & 16383) = 1, true)
+    and coalesce(
+        get_bit(getvariable('invoice_homes')::bit, home_hash & 16383)
+        + get_bit(getvariable('invoice_homes')::bit, 16384 + (home_hash >> 14 & 16383)) = 2,
+        true
+    )
     and coalesce(invoice_id, '') in (select invoice_id from temp.scope_invoice)

@@ -21,5 +21,9 @@ from source.time_logs
 inner join temp.scope_project on coalesce(time_logs.project_id, '') = scope_project.project_id
 where
     time_logs.ended_load_id is null
-    and coalesce(get_bit(getvariable('project_homes')::bit, time_logs.home_hash & 16383) = 1, true)
+    and coalesce(
+        get_bit(getvariable('project_homes')::bit, time_logs.home_hash & 16383)
+        + get_bit(getvariable('project_homes')::bit, 16384 + (time_logs.home_hash >> 14 & 16383)) = 2,
+        true
+    )
     and coalesce(time_logs.worked_on >= scope_project.from_day, true)

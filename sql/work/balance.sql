@@ -1,12 +1,13 @@
--- One row per contract in scope and month from its from_day on (contract_id, month): what its time logs of that month
--- add up to. The month is NULL for logs without a date. A run that looks at later months only starts from these.
+-- One row per contract in scope and week from its from_day on (contract_id, week): what its time logs of that week add
+-- up to. A week starts on the 1st, 8th, 15th, 22nd or 29th and lies in one month; it is NULL for logs without a date.
+-- A run that looks at later weeks only starts from these.
 with
 
 priced as (
 
     select
         priced_log.contract_id,
-        date_trunc('month', priced_log.worked_on)::date as month,
+        priced_log.worked_on,
         sum(priced_log.rounded_seconds) as rounded_seconds,
         sum(priced_log.payable_seconds + priced_log.over_cap_seconds) as unpaid_seconds,
         sum(priced_log.amount_minor) as amount_minor,
@@ -14,7 +15,7 @@ priced as (
         sum(billed_log.billed_minor) as billed_minor
     from temp.priced_log
     inner join temp.billed_log using (row_id)
-    group by priced_log.contract_id, date_trunc('month', priced_log.worked_on)
+    group by priced_log.contract_id, priced_log.worked_on
 
 ),
 
@@ -24,37 +25,37 @@ parts as (
     union all by name
     select
         contract_id,
-        date_trunc('month', worked_on)::date as month,
+        worked_on,
         sum(seconds) as fixed_seconds
     from temp.log
     where excluded_as = 'fixed_price'
-    group by contract_id, date_trunc('month', worked_on)
+    group by contract_id, worked_on
     union all by name
     select
         contract_id,
-        date_trunc('month', worked_on)::date as month,
+        worked_on,
         sum(payable_seconds - billed_seconds) as unbilled_seconds
     from temp.gap
     where
         billed_seconds < payable_seconds
         and (contract_id, time_log_id) in (select (contract_id, time_log_id) from temp.finding where side = 'leakage')
-    group by contract_id, date_trunc('month', worked_on)
+    group by contract_id, worked_on
     union all by name
     -- A row somebody waived is at risk no longer.
     select
         contract_id,
-        date_trunc('month', worked_on)::date as month,
+        worked_on,
         sum(seconds) as quarantined_seconds
     from temp.quarantined
     where entity = 'time_logs' and state = 'open' and seconds > 0 and contract_id is not null
-    group by contract_id, date_trunc('month', worked_on)
+    group by contract_id, worked_on
 
 )
 
 select
     scope_contract.home_hash,
     parts.contract_id,
-    parts.month,
+    parts.worked_on - ((day(parts.worked_on) - 1) % 7)::integer as week,
     coalesce(sum(parts.rounded_seconds), 0)::bigint as rounded_seconds,
     coalesce(sum(parts.unpaid_seconds), 0)::bigint as unpaid_seconds,
     coalesce(sum(parts.amount_minor), 0)::bigint as amount_minor,
@@ -65,4 +66,4 @@ select
     coalesce(sum(parts.quarantined_seconds), 0)::bigint as quarantined_seconds
 from parts
 inner join temp.scope_contract using (contract_id)
-group by scope_contract.home_hash, parts.contract_id, parts.month
+group by scope_contract.home_hash, parts.contract_id, week

@@ -27,7 +27,6 @@ open_in_scope as (
         due_on,
         opened_run_id
     from temp.open_finding
-    where is_looked_at
 
 ),
 

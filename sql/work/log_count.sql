@@ -1,30 +1,36 @@
--- One row per project in scope and month from its from_day on that has live time logs (project_id, month): where these
--- ended up. The id is empty for logs that name none, the month NULL for those without a date.
+-- One row per project in scope and week from its from_day on that has live time logs (project_id, week): where these
+-- ended up. The id is empty for logs that name none, the week (see balance) NULL for those without a date.
 -- logs_received counts the source table itself, not what the views made of it.
 with
 
 received as (
 
     select
+        scope_project.home_hash,
         scope_project.project_id,
-        date_trunc('month', time_logs.worked_on)::date as month,
+        time_logs.worked_on,
         count(*) as logs_received,
         coalesce(sum(time_logs.seconds), 0) as seconds_received
     from source.time_logs
     inner join temp.scope_project on coalesce(time_logs.project_id, '') = scope_project.project_id
     where
         time_logs.ended_load_id is null
-        and coalesce(get_bit(getvariable('project_homes')::bit, time_logs.home_hash & 16383) = 1, true)
+        and coalesce(
+            get_bit(getvariable('project_homes')::bit, time_logs.home_hash & 16383)
+            + get_bit(getvariable('project_homes')::bit, 16384 + (time_logs.home_hash >> 14 & 16383)) = 2,
+            true
+        )
         and coalesce(time_logs.worked_on >= scope_project.from_day, true)
-    group by scope_project.project_id, date_trunc('month', time_logs.worked_on)
+    group by scope_project.home_hash, scope_project.project_id, time_logs.worked_on
 
 ),
 
 counted as (
 
     select
+        log_row.home_hash,
         coalesce(log_row.project_id, '') as project_id,
-        date_trunc('month', log.worked_on)::date as month,
+        log.worked_on,
         count(*) filter (where log.status = 'eligible') as logs_eligible,
         count(*) filter (where log.status = 'quarantined') as logs_quarantined,
         count(*) filter (where log.status = 'excluded') as logs_excluded,
@@ -32,20 +38,23 @@ counted as (
         coalesce(sum(log.seconds), 0) as seconds_counted
     from temp.log
     inner join temp.log_row using (row_id)
-    group by coalesce(log_row.project_id, ''), date_trunc('month', log.worked_on)
+    group by log_row.home_hash, coalesce(log_row.project_id, ''), log.worked_on
 
 )
 
 select
+    coalesce(received.home_hash, counted.home_hash) as home_hash,
     coalesce(received.project_id, counted.project_id) as project_id,
-    coalesce(received.month, counted.month) as month,
-    coalesce(received.logs_received, 0) as logs_received,
-    coalesce(counted.logs_eligible, 0) as logs_eligible,
-    coalesce(counted.logs_quarantined, 0) as logs_quarantined,
-    coalesce(counted.logs_excluded, 0) as logs_excluded,
-    coalesce(counted.logs_out_of_term, 0) as logs_out_of_term,
-    coalesce(received.seconds_received, 0) as seconds_received,
-    coalesce(counted.seconds_counted, 0) as seconds_counted
+    coalesce(received.worked_on, counted.worked_on)
+    - ((day(coalesce(received.worked_on, counted.worked_on)) - 1) % 7)::integer as week,
+    coalesce(sum(received.logs_received), 0)::bigint as logs_received,
+    coalesce(sum(counted.logs_eligible), 0)::bigint as logs_eligible,
+    coalesce(sum(counted.logs_quarantined), 0)::bigint as logs_quarantined,
+    coalesce(sum(counted.logs_excluded), 0)::bigint as logs_excluded,
+    coalesce(sum(counted.logs_out_of_term), 0)::bigint as logs_out_of_term,
+    coalesce(sum(received.seconds_received), 0) as seconds_received,
+    coalesce(sum(counted.seconds_counted), 0) as seconds_counted
 from received
 full join counted
-    on received.project_id = counted.project_id and received.month is not distinct from counted.month
+    on received.project_id = counted.project_id and received.worked_on is not distinct from counted.worked_on
+group by all

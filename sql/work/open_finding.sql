@@ -1,13 +1,5 @@
--- One row per open finding of a contract in scope (finding_id), as the newest run stored it. is_looked_at: whether this
--- run finds it again if it still holds; the others, from before from_day, stay as they are.
-select
-    finding_open.*,
-    case
-        when scope_contract.from_day = '-infinity' or finding_open.class = 'currency_mismatch' then true
-        when finding_open.class in ('invoiced_without_log', 'unapplied_credit') then pool.about is not null
-        else finding_open.worked_on >= scope_contract.from_day
-    end as is_looked_at
-from audit.finding_open
-inner join temp.scope_contract using (contract_id)
-left join temp.pool on finding_open.contract_id = pool.contract_id and finding_open.about = pool.about
-where coalesce(get_bit(getvariable('contract_homes')::bit, finding_open.home_hash & 16383) = 1, true)
+-- One row per open finding of a contract in scope that this run finds again if it still holds (finding_id), as the
+-- newest run stored it.
+select * exclude (is_looked_at)
+from reconcile.stored_finding
+where is_looked_at

@@ -20,7 +20,11 @@ select
     raw
 from audit.quarantine_open
 where
-    coalesce(get_bit(getvariable('homes')::bit, home_hash & 16383) = 1, true)
+    coalesce(
+        get_bit(getvariable('homes')::bit, home_hash & 16383)
+        + get_bit(getvariable('homes')::bit, 16384 + (home_hash >> 14 & 16383)) = 2,
+        true
+    )
     and (
         (
             entity in ('contracts', 'projects', 'rates')

@@ -1,20 +1,43 @@
--- One row per contract in scope (contract_id): the balances its months before from_day leave, as the newest run stored
--- them; zero where a run looks at all of the contract's time logs.
+-- One row per contract in scope (contract_id): the balances its weeks before from_day leave, as the newest run stored
+-- them; zero where a run looks at all of the contract's time logs. Sums named month_... are those of the weeks that lie
+-- in the month of from_day (worked_month).
+with
+
+before as (
+
+    select
+        scope_contract.contract_id,
+        balance_open.* exclude (home_hash, contract_id),
+        year(scope_contract.from_day) * 12 + month(scope_contract.from_day) as worked_month,
+        year(balance_open.week) * 12 + month(balance_open.week) = worked_month as is_of_month
+    from temp.scope_contract
+    left join (
+        select *
+        from audit.balance_open
+        where coalesce(
+            get_bit(getvariable('contract_homes')::bit, home_hash & 16383)
+            + get_bit(getvariable('contract_homes')::bit, 16384 + (home_hash >> 14 & 16383)) = 2,
+            true
+        )
+    ) as balance_open
+        on scope_contract.contract_id = balance_open.contract_id and scope_contract.from_day > balance_open.week
+
+)
+
 select
-    scope_contract.contract_id,
-    coalesce(sum(balance_open.rounded_seconds), 0)::bigint as rounded_seconds,
-    coalesce(sum(balance_open.unpaid_seconds), 0)::bigint as unpaid_seconds,
-    coalesce(sum(balance_open.amount_minor), 0)::hugeint as amount_minor,
-    coalesce(sum(balance_open.fixed_seconds), 0)::bigint as fixed_seconds,
-    coalesce(sum(balance_open.expected_minor), 0)::hugeint as expected_minor,
-    coalesce(sum(balance_open.billed_minor), 0)::hugeint as billed_minor,
-    coalesce(sum(balance_open.unbilled_seconds), 0)::bigint as unbilled_seconds,
-    coalesce(sum(balance_open.quarantined_seconds), 0)::bigint as quarantined_seconds
-from temp.scope_contract
-left join (
-    select *
-    from audit.balance_open
-    where coalesce(get_bit(getvariable('contract_homes')::bit, home_hash & 16383) = 1, true)
-) as balance_open
-    on scope_contract.contract_id = balance_open.contract_id and scope_contract.from_day > balance_open.month
-group by scope_contract.contract_id
+    contract_id,
+    worked_month,
+    coalesce(sum(rounded_seconds) filter (where is_of_month), 0)::bigint as month_rounded_seconds,
+    coalesce(sum(unpaid_seconds) filter (where is_of_month), 0)::bigint as month_unpaid_seconds,
+    coalesce(sum(amount_minor) filter (where is_of_month), 0)::hugeint as month_amount_minor,
+    coalesce(sum(fixed_seconds) filter (where is_of_month), 0)::bigint as month_fixed_seconds,
+    coalesce(sum(rounded_seconds), 0)::bigint as rounded_seconds,
+    coalesce(sum(unpaid_seconds), 0)::bigint as unpaid_seconds,
+    coalesce(sum(amount_minor), 0)::hugeint as amount_minor,
+    coalesce(sum(fixed_seconds), 0)::bigint as fixed_seconds,
+    coalesce(sum(expected_minor), 0)::hugeint as expected_minor,
+    coalesce(sum(billed_minor), 0)::hugeint as billed_minor,
+    coalesce(sum(unbilled_seconds), 0)::bigint as unbilled_seconds,
+    coalesce(sum(quarantined_seconds), 0)::bigint as quarantined_seconds
+from before
+group by contract_id, worked_month

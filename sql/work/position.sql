@@ -37,8 +37,7 @@ findings as (
         side,
         amount,
         worked_on
-    from temp.open_finding
-    where not is_looked_at
+    from temp.kept_finding
 
 ),
 

@@ -1,4 +1,4 @@
-"""A change of time logs is reconciled from its month on, and the end is what looking at everything gives."""
+"""A change of time logs is reconciled from its week on, and the end is what looking at everything gives."""
 
 import datetime as dt
 
@@ -67,22 +67,35 @@ def position(connection):
     return row
 
 
-def test_a_new_log_is_looked_at_with_its_month_and_those_after_it(connection):
+@pytest.mark.parametrize(("day", "first_day"), [(8, 8), (9, 8), (14, 8), (1, 1), (7, 1), (10, 8)])
+def test_a_new_log_is_looked_at_with_its_week_and_those_after_it(connection, day, first_day):
     started(connection)
-    harness.receive(connection, {"time_logs": [log("L-4", "2026-02-20")]})
+    harness.receive(connection, {"time_logs": [log("L-4", f"2026-02-{day:02}")]})
     harness.run(connection)
-    assert looked_from(connection) == {"C-1": dt.date(2026, 2, 1)}
+    assert looked_from(connection) == {"C-1": dt.date(2026, 2, first_day)}
     assert looked_at(connection) == {"L-2", "L-3", "L-4"}
     assert position(connection)["leakage_amount"] == 4000
     assert position(connection)["oldest_leakage_on"] == dt.date(2026, 1, 10)
     assert reconciliation_engine.verify(connection) == []
 
 
-def test_a_log_moved_to_a_later_month_is_looked_at_from_the_month_it_left(connection):
+@pytest.mark.parametrize(
+    ("day", "first_day"), [(21, dt.date(2026, 3, 15)), (22, dt.date(2026, 3, 22)), (31, dt.date(2026, 3, 29))]
+)
+def test_the_last_week_of_a_month_is_what_is_left_of_it(connection, day, first_day):
+    started(connection)
+    harness.receive(connection, {"time_logs": [log("L-4", f"2026-03-{day}")]})
+    harness.run(connection)
+    assert looked_from(connection) == {"C-1": first_day}
+    assert looked_at(connection) == {"L-4"}
+    assert reconciliation_engine.verify(connection) == []
+
+
+def test_a_log_moved_to_a_later_week_is_looked_at_from_the_week_it_left(connection):
     started(connection)
     harness.receive(connection, {"time_logs": [log("L-2", "2026-03-20")]})
     harness.run(connection)
-    assert looked_from(connection) == {"C-1": dt.date(2026, 2, 1)}
+    assert looked_from(connection) == {"C-1": dt.date(2026, 2, 8)}
     assert reconciliation_engine.verify(connection) == []
 
 
@@ -90,7 +103,7 @@ def test_what_earlier_months_used_of_prepaid_time_and_caps_stays_used(connection
     started(connection, prepaid_minutes="900", cap_minutes="1200", cap_amount="1600.00")
     harness.receive(connection, {"time_logs": [log("L-4", "2026-03-20", hours="1")]})
     harness.run(connection)
-    assert looked_from(connection) == {"C-1": dt.date(2026, 3, 1)}
+    assert looked_from(connection) == {"C-1": dt.date(2026, 3, 15)}
     # 31 hours worked, 15 prepaid, 16 of 20 within the cap: 1,600.00, which is just what the money cap allows.
     assert position(connection)["expected_amount"] == 1600
     harness.receive(connection, {"time_logs": [log("L-5", "2026-03-21", hours="1")]})
@@ -100,11 +113,24 @@ def test_what_earlier_months_used_of_prepaid_time_and_caps_stays_used(connection
     assert reconciliation_engine.verify(connection) == []
 
 
+def test_what_earlier_weeks_of_a_month_used_of_its_prepaid_time_and_caps_stays_used(connection):
+    periods = {"prepaid_period": "month", "cap_period": "month"}
+    started(connection, prepaid_minutes="120", cap_minutes="600", cap_amount="950.00", **periods)
+    harness.receive(connection, {"time_logs": [log("L-4", "2026-03-20", hours="3"), log("L-5", "2026-04-02")]})
+    harness.run(connection, dt.date(2026, 4, 10))
+    assert looked_from(connection) == {"C-1": dt.date(2026, 3, 15)}
+    # A month: 2 hours prepaid, then 8 of the 10 within the cap. In March 3 more, 2 of them within the cap of 10 hours,
+    # and 150.00 of these within that of 950.00. In April as in January.
+    assert position(connection)["expected_amount"] == 800 + 800 + 950 + 800
+    assert position(connection)["exposure_amount"] == 50 + 100
+    assert reconciliation_engine.verify(connection) == []
+
+
 def test_what_earlier_months_used_of_the_hours_of_a_fixed_price_stays_used(connection):
     started(connection, billing_model="fixed_price", cap_minutes="1860")
     harness.receive(connection, {"time_logs": [log("L-4", "2026-03-20", hours="2")]})
     harness.run(connection)
-    assert looked_from(connection) == {"C-1": dt.date(2026, 3, 1)}
+    assert looked_from(connection) == {"C-1": dt.date(2026, 3, 15)}
     assert harness.rows(connection, "select class, seconds, amount from report.finding") == [
         {"class": "fixed_price_overrun", "seconds": 3600, "amount": 100}
     ]
@@ -126,16 +152,16 @@ def bill(connection, *lines, **cells):
 @pytest.mark.parametrize(
     ("period", "first_day"),
     [
-        ({"period_start": "2026-02-01", "period_end": "2026-02-28"}, dt.date(2026, 3, 1)),
-        ({"period_start": "2026-03-01", "period_end": "2026-03-31"}, dt.date(2026, 3, 1)),
-        ({"period_start": "2026-02-23", "period_end": "2026-03-01"}, dt.date(2026, 2, 1)),
-        ({"period_start": "2026-02-23"}, dt.date(2026, 2, 1)),
-        ({"period_end": "2026-02-28"}, dt.date(2026, 3, 1)),
+        ({"period_start": "2026-02-01", "period_end": "2026-03-14"}, dt.date(2026, 3, 15)),
+        ({"period_start": "2026-03-15", "period_end": "2026-03-31"}, dt.date(2026, 3, 15)),
+        ({"period_start": "2026-02-23", "period_end": "2026-03-15"}, dt.date(2026, 2, 22)),
+        ({"period_start": "2026-02-23"}, dt.date(2026, 2, 22)),
+        ({"period_end": "2026-03-14"}, dt.date(2026, 3, 15)),
         ({"period_end": "2026-03-31"}, None),
         ({}, None),
     ],
 )
-def test_a_pool_that_reaches_over_the_start_of_the_month_is_looked_at_from_its_own_start(connection, period, first_day):
+def test_a_pool_that_reaches_over_the_start_of_the_week_is_looked_at_from_its_own_start(connection, period, first_day):
     started(connection)
     bill(connection, {"hours": "10"} | period)
     harness.receive(connection, {"time_logs": [log("L-4", "2026-03-20")]})
@@ -160,9 +186,9 @@ def test_a_log_that_a_line_names_already_is_looked_at_with_everything(connection
 def test_a_late_entry_is_known_by_the_span_of_an_invoice_that_bills_earlier_months_too(connection):
     started(connection)
     bill(connection, {"time_log_id": "L-1"}, {"time_log_id": "L-3"})
-    harness.receive(connection, {"time_logs": [log("L-4", "2026-03-05", entered_at="2026-04-01")]})
+    harness.receive(connection, {"time_logs": [log("L-4", "2026-03-09", entered_at="2026-04-01")]})
     harness.run(connection)
-    assert looked_from(connection) == {"C-1": dt.date(2026, 3, 1)}
+    assert looked_from(connection) == {"C-1": dt.date(2026, 3, 8)}
     assert harness.rows(connection, "select class, invoice_ids from report.finding where time_log_id = 'L-4'") == [
         {"class": "late_entry", "invoice_ids": "I-1"}
     ]
@@ -182,7 +208,7 @@ def test_what_was_billed_without_a_log_in_earlier_months_stays_found(connection)
     assert [row["amount"] for row in before] == [2000, 1000]
     harness.receive(connection, {"time_logs": [log("L-4", "2026-03-20")]})
     harness.run(connection)
-    assert looked_from(connection) == {"C-1": dt.date(2026, 3, 1)}
+    assert looked_from(connection) == {"C-1": dt.date(2026, 3, 15)}
     assert before == harness.rows(
         connection, "select * from report.finding where class = 'invoiced_without_log' order by all"
     )
@@ -190,11 +216,11 @@ def test_what_was_billed_without_a_log_in_earlier_months_stays_found(connection)
     assert reconciliation_engine.verify(connection) == []
 
 
-def test_a_log_that_became_due_is_looked_at_from_its_month_on(connection):
+def test_a_log_that_became_due_is_looked_at_from_its_week_on(connection):
     started(connection, grace_days="30")
     harness.receive(connection, {"time_logs": [log("L-4", "2026-03-25")]})
     harness.run(connection, dt.date(2026, 4, 10))
-    assert looked_from(connection) == {"C-1": dt.date(2026, 3, 1)}
+    assert looked_from(connection) == {"C-1": dt.date(2026, 3, 8)}
     assert position(connection)["pending_amount"] == 1000
     assert reconciliation_engine.verify(connection) == []
 
@@ -221,8 +247,8 @@ def test_two_contracts_of_one_project_are_looked_at_from_the_same_day(connection
     )
     harness.run(connection)
     for later, first_day in (
-        ([log("L-4", "2026-03-20", project_id="P-2")], dt.date(2026, 3, 1)),
-        ([log("L-5", "2026-02-20"), log("L-6", "2026-03-20", project_id="P-2")], dt.date(2026, 2, 1)),
+        ([log("L-4", "2026-03-20", project_id="P-2")], dt.date(2026, 3, 15)),
+        ([log("L-5", "2026-02-20"), log("L-6", "2026-03-20", project_id="P-2")], dt.date(2026, 2, 15)),
     ):
         harness.receive(connection, {"time_logs": later})
         harness.run(connection)
