@@ -26,7 +26,7 @@ from abr.exceptions import ABRError
 
 GRACE_SECONDS = 5.0  # how long the first signal lets a tick run on
 IDLE_SECONDS = 0.5  # how often a wait refreshes the countdown
-WAKING_SECONDS = 0.125  # how often it looks whether it should end early
+WAKING_SECONDS = 0.0625  # how often it looks whether it should end early
 _REPEAT_SECONDS = 0.05
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -85,7 +85,7 @@ def test_a_file_must_have_looked_the_same_for_as_long_as_the_inbox_says_unless_i
         return inbox.is_waiting(box, clock=lambda: now)
 
     drop(box, "a.csv", "half")
-    assert [waiting(0.2) for _ in range(2)] == [False, False]
+    assert [waiting(0.05) for _ in range(2)] == [False, False]
     drop(box, "a.csv", "half and half")
     assert [waiting(0.25) for _ in range(4)] == answers
     assert [path.name for path, _ in inbox.take(box, lambda path: None, clock=lambda: now)] == ["a.csv"]
