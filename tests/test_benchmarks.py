@@ -47,12 +47,13 @@ def test_the_scale_benchmark_measures_a_small_firm_and_keeps_what_it_built(tmp_p
 
 def test_a_target_is_judged_only_where_there_is_one_and_a_rival_that_does_not_fit_is_beaten():
     def at(logs, ms, polars):
-        kind = {"alone_ms": [ms], "published_ms": [ms], "processor_ms": [ms], "peak_bytes": 1}
+        kind = {"alone_ms": [ms], "published_ms": [ms], "processor_ms": [ms], "tidied_ms": [ms], "peak_bytes": 1}
         one = {"seconds": 1.0, "peak_bytes": 1, "rows": 1}
         return {
             "logs": logs,
             "built": {"simulate": one, "load": one, "first_run": one, "database_bytes": logs},
             "cycles": {"steady": kind, "burst": kind, "nothing": kind},
+            "limited": kind,
             "everything": one,
             "views": one,
             "polars": polars and {"ms": [polars]},

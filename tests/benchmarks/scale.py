@@ -39,6 +39,8 @@ INBOX_FILES_MAX = 10
 POLARS_ROUNDS = 5
 DIFFERENCES_SHOWN = 20
 SAMPLE = 500  # contracts
+# For what looks at everything, and for cycles with little memory: ABR_MEMORY_LIMIT, as a user would set it.
+MEMORY_LIMIT, LITTLE_MEMORY = "8GB", "500MB"
 
 Measures = dict[str, Any]
 
@@ -55,6 +57,7 @@ def measured(folder: Path, logs: int, *, cycles: int) -> Measures:
         shutil.copyfile(folder / "abr.duckdb", path)
     steps: Mapping[str, Callable[[], Measures | None]] = {
         "cycles": lambda: {kind: apart(_cycles, path, as_of, kind, cycles, name) for kind in KINDS},
+        "limited": lambda: apart(_cycles, path, as_of, "steady", cycles, f"{name}, {LITTLE_MEMORY}", LITTLE_MEMORY),
         "everything": lambda: apart(_everything, path, as_of, name),
         "views": lambda: apart(_views, path, as_of, name),
         "polars": lambda: _polars_if_it_fits(path, name),
@@ -164,7 +167,10 @@ def _simulated(folder: Path, logs: int, until: dt.date, name: str) -> Measures:
 
 
 def _loaded(path: Path, books: Path, name: str) -> Measures:
-    with database.connect(f"duckdb:///{path}") as connection, doing(f"{name}: loading") as tell:
+    with (
+        database.connect(f"duckdb:///{path}", memory_limit=MEMORY_LIMIT) as connection,
+        doing(f"{name}: loading") as tell,
+    ):
         started = time.perf_counter()
         loaded = firm.load(connection, books, progress=lambda _, percent: tell(percent / 100))
         seconds = time.perf_counter() - started
@@ -173,7 +179,7 @@ def _loaded(path: Path, books: Path, name: str) -> Measures:
 
 def _first_run(path: Path, as_of: dt.date, name: str) -> Measures:
     """Run once over everything; say also what the firm turned out to be, from the tables the run has filled."""
-    with database.connect(f"duckdb:///{path}") as connection:
+    with database.connect(f"duckdb:///{path}", memory_limit=MEMORY_LIMIT) as connection:
         with doing(f"{name}: first run") as tell:
             started = time.perf_counter()
             run = firm.run(connection, as_of, progress=lambda done, total: tell(done / total))
@@ -206,17 +212,22 @@ def _first_run(path: Path, as_of: dt.date, name: str) -> Measures:
 # ---- measuring ------------------------------------------------------------------------------------------------------
 
 
-def _cycles(path: Path, as_of: dt.date, kind: str, cycles: int, name: str) -> Measures:
-    """Time cycles as the monitor makes them, every five seconds to their own clock, alone and with publishing."""
-    chance = random.Random(kind)
+def _cycles(path: Path, as_of: dt.date, kind: str, cycles: int, name: str, memory_limit: str | None = None) -> Measures:
+    """Time cycles as the monitor makes them, every five seconds to their own clock, alone and with publishing.
+
+    What the monitor does after a cycle, while nobody waits, is timed by itself (`tidied_ms`).
+    """
+    chance = random.Random(f"{kind} {memory_limit}")  # the same logs again would be nothing new
     beats = itertools.count(time.monotonic(), INTERVAL_SECONDS)
     with (
-        database.connect(f"duckdb:///{path}") as connection,
+        database.connect(f"duckdb:///{path}", memory_limit=memory_limit) as connection,
         publishing.publisher(connection, path, tell=print) as publisher,
         doing(f"{name}: {cycles} cycles after {KINDS[kind][0]:,} new logs") as tell,
     ):
+        database.tidies(connection)
+        publisher.tidies = True
 
-        def cycle() -> tuple[float, float, float]:
+        def cycle() -> tuple[float, float, float, float]:
             if any(KINDS[kind]):
                 firm.add_logs(connection, *KINDS[kind], chance=chance, as_of=as_of)
             started, worked = time.perf_counter(), time.process_time()
@@ -224,7 +235,10 @@ def _cycles(path: Path, as_of: dt.date, kind: str, cycles: int, name: str) -> Me
             ran = time.perf_counter()
             publishing.publish_if_due(publisher, now=reconciliation_engine.utc_now(), clock=lambda: next(beats))
             published, worked = time.perf_counter(), time.process_time() - worked
-            return (ran - started) * 1000, (published - started) * 1000, worked * 1000
+            if not database.tidy(connection):
+                publishing.tidy(publisher, now=reconciliation_engine.utc_now())
+            tidied = time.perf_counter()
+            return (ran - started) * 1000, (published - started) * 1000, worked * 1000, (tidied - published) * 1000
 
         started = time.perf_counter()
         publishing.publish(publisher, now=reconciliation_engine.utc_now())
@@ -234,7 +248,7 @@ def _cycles(path: Path, as_of: dt.date, kind: str, cycles: int, name: str) -> Me
             timed.append(cycle())
             tell((number + 1) / (firm.WARM_UP + cycles))
     # The processor's time tells a busy machine from slow code.
-    names = ("alone_ms", "published_ms", "processor_ms")
+    names = ("alone_ms", "published_ms", "processor_ms", "tidied_ms")
     return {"first_publish_seconds": start_seconds} | {
         name: list(values) for name, values in zip(names, zip(*timed[firm.WARM_UP :], strict=True), strict=True)
     }
@@ -242,7 +256,7 @@ def _cycles(path: Path, as_of: dt.date, kind: str, cycles: int, name: str) -> Me
 
 def _everything(path: Path, as_of: dt.date, name: str) -> Measures:
     """Time the cycle after a new log in every contract there is."""
-    with database.connect(f"duckdb:///{path}") as connection:
+    with database.connect(f"duckdb:///{path}", memory_limit=MEMORY_LIMIT) as connection:
         contracts = connection.exec_driver_sql("select count(distinct contract_id) from source.projects").scalar_one()
         firm.add_logs(connection, contracts, contracts, chance=random.Random(0), as_of=as_of)
         with doing(f"{name}: every contract touched at once") as tell:
@@ -256,7 +270,10 @@ def _everything(path: Path, as_of: dt.date, name: str) -> Measures:
 
 def _views(path: Path, as_of: dt.date, name: str) -> Measures:
     """Time our own views, asked for everything, of which nothing is written."""
-    with database.connect(f"duckdb:///{path}") as connection, doing(f"{name}: our views, asked for everything") as tell:
+    with (
+        database.connect(f"duckdb:///{path}", memory_limit=MEMORY_LIMIT) as connection,
+        doing(f"{name}: our views, asked for everything") as tell,
+    ):
         started = time.perf_counter()
         reconciliation_engine.set_inputs(connection, as_of, firm.SETTINGS.threshold_amount)
         reconciliation_engine.touch_everything(connection)
@@ -337,7 +354,7 @@ def _logs_received(lines: Iterator[str], wanted: int, talk: Any) -> int:
 
 
 def _verify(path: Path, name: str) -> Measures:
-    with database.connect(f"duckdb:///{path}") as connection, doing(f"{name}: abr verify"):
+    with database.connect(f"duckdb:///{path}", memory_limit=MEMORY_LIMIT) as connection, doing(f"{name}: abr verify"):
         started = time.perf_counter()
         found = reconciliation_engine.verify(connection)
         seconds = time.perf_counter() - started
