@@ -901,7 +901,7 @@ def _snapshot(
     if has_changed:
         changes = _rows(
             connection,
-            # Of report.finding_history, which numbers the versions of all there is.
+            # Not from report.finding_history, which numbers the versions of every finding there is.
             "select *, case when state = 'closed' then 'closed' when run_id = opened_run_id then 'opened' "
             "else 'changed' end as change from audit.finding where run_id = :run_id "
             "order by side != 'leakage', amount desc nulls last limit 40",

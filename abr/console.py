@@ -709,8 +709,8 @@ class Snapshot:
     `positions` are the contracts worth showing (flagged, watch, over-billed, in any order); there are `position_count`
     of them, where that is more. `totals` are rows like those of totals_by_currency, over all contracts. `overruns` has
     a row for each contract with open fixed_price_overrun findings: what they add up to, amount None where one is
-    unknown. `changes` are rows of report.finding_history with a `change` (opened, changed,
-    closed), those of `changed_run`, the last run that changed anything. Quarantined hours are those at risk.
+    unknown. `changes` are rows of audit.finding with a `change` (opened, changed, closed), those of `changed_run`, the
+    last run that changed anything. Quarantined hours are those at risk.
     """
 
     run: Row

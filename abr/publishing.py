@@ -518,8 +518,8 @@ def _moved(
     select: str,
     target: str,
     cells: Sequence[tuple[str, str]],
-) -> Iterator[int]:
-    """Move what the writer selects, part by part; yield after each how many batches of rows it was."""
+) -> Iterator[None]:
+    """Move what the writer selects, part by part; yield after each of them."""
     rows = writer.execute(select).to_arrow_reader(_BATCH_ROWS)
     try:
         while part := list(itertools.islice(rows, _BATCHES_MAX)):
@@ -528,7 +528,7 @@ def _moved(
                 copy.execute(f"insert into {target} ({_names(cells)}) select {_names(cells)} from arriving")
             finally:
                 copy.unregister("arriving")
-            yield len(part)
+            yield
     finally:
         rows.close()
 

@@ -3754,7 +3754,7 @@ from used
     "work.invoice_span": """\
 -- One row per live invoice in its contract's currency whose lines speak of dates (invoice_id): the span of those dates.
 -- Direct lines speak of the day of their eligible log, pooled ones of their period, where blank is endless.
--- Where a run looks at later months only, the spans are those the newest run stored: none of them can have changed.
+-- Where a run looks at later weeks only, the spans are those the newest run stored: none of them can have changed.
 with
 
 days as (
@@ -3811,7 +3811,7 @@ from billing.pooled_log
 """,
     "billing.unmatched": """\
 -- One row per sum billed for no eligible log (contract_id, about): direct lines by log id, and what a pool has left.
--- Where a run looks at a contract's later months only, the direct lines without an eligible log are those they were.
+-- Where a run looks at a contract's later weeks only, the direct lines without an eligible log are those they were.
 with
 
 pooled as (
@@ -4506,7 +4506,7 @@ anti join temp.finding on open_in_scope.finding_id = finding.finding_id
 -- One row per contract in scope (contract_id), as audit.position_open stores it. Amounts in the contract's currency.
 with
 
--- What the months in scope add to what those before left.
+-- What the weeks in scope add to what those before left.
 balance as (
 
     select

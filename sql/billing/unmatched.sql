@@ -1,5 +1,5 @@
 -- One row per sum billed for no eligible log (contract_id, about): direct lines by log id, and what a pool has left.
--- Where a run looks at a contract's later months only, the direct lines without an eligible log are those they were.
+-- Where a run looks at a contract's later weeks only, the direct lines without an eligible log are those they were.
 with
 
 pooled as (

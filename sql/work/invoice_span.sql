@@ -1,6 +1,6 @@
 -- One row per live invoice in its contract's currency whose lines speak of dates (invoice_id): the span of those dates.
 -- Direct lines speak of the day of their eligible log, pooled ones of their period, where blank is endless.
--- Where a run looks at later months only, the spans are those the newest run stored: none of them can have changed.
+-- Where a run looks at later weeks only, the spans are those the newest run stored: none of them can have changed.
 with
 
 days as (

@@ -1,7 +1,7 @@
 -- One row per contract in scope (contract_id), as audit.position_open stores it. Amounts in the contract's currency.
 with
 
--- What the months in scope add to what those before left.
+-- What the weeks in scope add to what those before left.
 balance as (
 
     select
