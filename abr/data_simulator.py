@@ -550,8 +550,19 @@ def _create_contracts(cursor: duckdb.DuckDBPyConnection, first: int, last: int) 
             values {slots}
         ), placed as (
             select
-                numbered.*, slots.* exclude (slot, story, extra, volume),
-                -- Beyond the first forty, bad contracts and bad rows become rare.
+                numbered.*,
+                slots.* exclude (
+                    slot, story, extra, volume, prepaid_percent, prepaid_period, cap_percent, cap_amount_percent,
+                    cap_period
+                ),
+                -- Beyond the first forty, a tenth of the contracts is capped or prepaid,
+                block = 0 or sim_slice(draw_1, 50, 9) < 4 as has_limit,
+                case when has_limit then prepaid_percent end as prepaid_percent,
+                case when has_limit then prepaid_period end as prepaid_period,
+                case when has_limit then cap_percent end as cap_percent,
+                case when has_limit then cap_amount_percent end as cap_amount_percent,
+                case when has_limit then cap_period end as cap_period,
+                -- and bad contracts and bad rows become rare.
                 case when block > 0 and sim_slice(draw_1, 3, 8) > 0 and story in ({_literals(_INVALID_STORIES)})
                     then null else story end as story,
                 case when block > 0 and sim_slice(draw_1, 6, 4) > 0 then null else extra end as extra,
