@@ -16,23 +16,33 @@ from sqlalchemy import Connection
 from abr import loading
 from abr.models import METADATA
 
-# The tables whose rows lie in order.
-SORTED_TABLES = tuple(table.fullname for table in METADATA.sorted_tables if "home_hash" in table.columns)
+# The tables whose rows lie in order, and the columns they are in the order of.
+SORTED_TABLES = {
+    table.fullname: tuple(name for name in ("contract_hash", "home_hash") if name in table.columns)
+    for table in METADATA.sorted_tables
+    if "home_hash" in table.columns
+}
 # Smaller pieces than some of DuckDB's row groups (122,880 rows) would be merged and written again and again; at most so
 # many, because each of them ends with a checkpoint.
 _PIECE_ROWS_MIN, _PIECES_MAX = 250_000, 32
 _HASHES = 2**31
+# So many rows at a time learn which contract they belong to now: an update is held in memory until it is committed.
+_PLACED_ROWS_MAX = 5_000_000
 
 
 def compact(connection: Connection, progress: Callable[[str, float], object] | None = None) -> None:
     """Sort each table whose rows do not lie in order, commit by commit, and write everything to the file.
 
-    `progress` is told the table, and the share of it that is done. No row changes: only where it lies does.
+    `progress` is told the table, and the share of it that is done. No row changes: only where it lies does, and by
+    which contract it is found.
     """
     connection.rollback()
     with connection.begin():
         connection.exec_driver_sql("vacuum")
-    for table in SORTED_TABLES:
+    for table, (first_column, *_) in SORTED_TABLES.items():
+        if first_column == "contract_hash":
+            while _place(connection, table):
+                pass
         if is_sorted(connection, table):
             continue
         rows: int = connection.exec_driver_sql(f"select count(*) from {table}").scalar_one()
@@ -48,48 +58,48 @@ def compact(connection: Connection, progress: Callable[[str, float], object] | N
 
 def is_sorted(connection: Connection, table: str) -> bool:
     """Return whether the rows of a table lie in order."""
-    # The homes in the order in which they lie, each as often as its rows lie apart.
-    connection.exec_driver_sql(
-        "create or replace temp table run_of_home as select rowid as place, home_hash "
-        f"from (select rowid, home_hash, lag(home_hash) over () as before from {table}) "
-        "where home_hash is distinct from before",
-    )
+    place = " | ".join(f"({name}::bigint << {31 * above})" for above, name in enumerate(reversed(SORTED_TABLES[table])))
     later = connection.exec_driver_sql(
-        "select 1 from (select (piece, home_hash) < lag((piece, home_hash)) over (order by place) as is_less "
-        f"from temp.run_of_home inner join ({_pieces(table)}) using (home_hash)) where is_less limit 1",
+        f"select 1 from (select {place} as place, lag({place}) over () as before from {table}) "
+        "where place < before limit 1",
     ).first()
     connection.rollback()
     return later is None
 
 
-def _pieces(table: str) -> str:
-    """Return the select of every home_hash in a table and the number, 31 bits, that its place in the table goes by."""
-    homes = f"select distinct home_hash from {table}"
-    schema, dataset = table.split(".")
-    if schema != "source":
-        return f"select home_hash, home_hash as piece from ({homes})"
-    return (
-        f"select home_hash, coalesce(contract_hash, home_hash) as piece from ({homes}) "
-        f"left join ({loading.contract_hashes(dataset)}) using (home_hash)"
-    )
+def _place(connection: Connection, table: str) -> bool:
+    """Write the contract that rows belong to now into rows that know none, or an earlier one; return whether any did.
+
+    Rows that came before their project or invoice are read by every run until then.
+    """
+    _, dataset = table.split(".")
+    run = connection.exec_driver_sql
+    with connection.begin():
+        run(
+            f"create or replace temp table moved as select rows.rowid as place, "
+            f"coalesce(owner.contract_hash, 0) as contract_hash from {table} as rows "
+            f"left join ({loading.contract_hashes(dataset)}) as owner on rows.{loading.HOMES[dataset]} = owner.id "
+            f"where rows.contract_hash != coalesce(owner.contract_hash, 0) limit {_PLACED_ROWS_MAX}"
+        )
+        count: int = run("select count(*) from temp.moved").scalar_one()
+        if count:
+            run(
+                f"update {table} set contract_hash = moved.contract_hash from temp.moved "
+                f"where {dataset}.rowid = moved.place"
+            )
+        run("drop table temp.moved")
+    return count > 0
 
 
 def _sort(connection: Connection, table: str, first: int, last: int) -> None:
     run = connection.exec_driver_sql
+    first_column = SORTED_TABLES[table][0]
     with connection.begin():
-        run(
-            f"create or replace temp table home_of_piece as from ({_pieces(table)}) "
-            f"where piece between {first} and {last}"
-        )
-        run(f"create or replace temp table piece as from {table} semi join temp.home_of_piece using (home_hash)")
-        run(f"delete from {table} where home_hash in (select home_hash from temp.home_of_piece)")
+        run(f"create or replace temp table piece as from {table} where {first_column} between {first} and {last}")
+        run(f"delete from {table} where {first_column} between {first} and {last}")
         names = ", ".join(column.name for column in METADATA.tables[table].columns)
-        run(
-            f"insert into {table} ({names}) select {names} from temp.piece inner join temp.home_of_piece "
-            "using (home_hash) order by piece, home_hash"
-        )
+        run(f"insert into {table} ({names}) select {names} from temp.piece order by {', '.join(SORTED_TABLES[table])}")
         run("drop table temp.piece")
-        run("drop table temp.home_of_piece")
 
 
 def _checkpoint(connection: Connection) -> None:

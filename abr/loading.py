@@ -126,11 +126,12 @@ _OWN_COLUMNS = (
     "digest",
     "raw_digest",
     "key_hash",
+    "contract_hash",
     "home_hash",
 )
 
-# What the rows of a large table are found by, and the data set that says which contract that belongs to.
-_HOMES = {"time_logs": "project_id", "invoice_lines": "invoice_id"}
+# What the rows of a large table belong to, and the data set that says which contract that belongs to.
+HOMES = {"time_logs": "project_id", "invoice_lines": "invoice_id"}
 _OWNERS = {"time_logs": "projects", "invoice_lines": "invoices"}
 # From so many changed time logs on a load says whose they are, and not which, for what follows is looked at whole.
 _CHANGED_LOGS_MAX = 100_000
@@ -366,15 +367,18 @@ def _insert_read_rows(
     connection: Connection, dataset: str, source: str, *, load_id: int, first_row_id: int, count: int
 ) -> None:
     relation = "temp.read_row"
-    if dataset in _HOMES and count >= _SORTED_ROWS_MIN:
+    if dataset in HOMES:
+        is_large = count >= _SORTED_ROWS_MIN
+        home = HOMES[dataset]
+        owners = contract_hashes(dataset, "" if is_large else f"and {home} in (select {home} from temp.read_row)")
         relation = (
-            f"(from temp.read_row left join ({contract_hashes(dataset)}) using (home_hash) "
-            "order by coalesce(contract_hash, home_hash), home_hash)"
+            f"(select read_row.*, coalesce(contract_hash, 0) as contract_hash from temp.read_row left join ({owners}) "
+            f"as owner on read_row.{home} = owner.id {'order by contract_hash, home_hash' if is_large else ''})"
         )
     names = ", ".join(
         [
             *("odd_cells", "raw", "digest", "key_hash"),
-            *(["home_hash"] if dataset in _HOMES else []),
+            *(["contract_hash", "home_hash"] if dataset in HOMES else []),
             *columns_of(dataset),
         ]
     )
@@ -385,16 +389,30 @@ def _insert_read_rows(
     )
 
 
-def contract_hashes(dataset: str) -> str:
-    """Return the select of home_hash and contract_hash: next to which other homes of a large data set a home lies.
+def contract_hashes(dataset: str, condition: str = "") -> str:
+    """Return the select of id and contract_hash: of each project or invoice whose contract is known now."""
+    return (
+        f"select {HOMES[dataset]} as id, min({home_hash('contract_id')}) as contract_hash from "
+        f"source.{_OWNERS[dataset]} where ended_load_id is null and contract_id is not null {condition} group by 1"
+    )
 
-    The rows of one contract lie together, as a run reads them together. Only where they lie depends on it: a home
-    whose contract is unknown, or another one later, is found all the same.
+
+def former_contract_hashes(kind: str) -> str:
+    """Return the select of the contract_hash of every contract that projects or invoices in scope once had.
+
+    `kind` is project or invoice. Rows written while they had it carry it still.
     """
     return (
-        f"select {home_hash(_HOMES[dataset])} as home_hash, min({home_hash('contract_id')}) as contract_hash "
-        f"from source.{_OWNERS[dataset]} where ended_load_id is null and contract_id is not null group by 1"
+        f"select {home_hash('contract_id')} as home_hash from source.{kind}s where ended_load_id is not null "
+        f"and contract_id is not null and {kind}_id in (select {kind}_id from temp.scope_{kind})"
     )
+
+
+def is_contract_hash(dataset: str) -> str:
+    """Return a condition that holds where a row of a large data set carries a contract_hash it can have been given."""
+    home = HOMES[dataset]
+    given = f"select {home}, {home_hash('contract_id')} from source.{_OWNERS[dataset]} where contract_id is not null"
+    return f"(contract_hash = 0 or coalesce(({home}, contract_hash) in ({given}), false))"
 
 
 def _touched(dataset: str) -> list[str]:
@@ -528,7 +546,7 @@ def key_hash_of(dataset: str) -> str:
 
 def home_hash_of(dataset: str) -> str | None:
     """Return the expression of a row's home_hash; None where the data set has none."""
-    return home_hash(_HOMES[dataset]) if dataset in _HOMES else None
+    return home_hash(HOMES[dataset]) if dataset in HOMES else None
 
 
 RAW_DIGEST = "(md5_number_lower(raw) >> 1)::bigint"

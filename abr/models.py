@@ -84,6 +84,19 @@ def home_hash(what: str) -> Column[Any]:
     return column("home_hash", Integer(), f"number made of the {what}; rows lie sorted by it", required=True)
 
 
+def contract_hash(owner: str) -> Column[Any]:
+    """Return the column that does so for rows that do not name their contract: it stands with their project or invoice.
+
+    Projects and invoices may come after them, and move. A run looks for every contract that they have ever had, and 0.
+    """
+    return column(
+        "contract_hash",
+        Integer(),
+        f"number made of the contract that the {owner} had when the row was written, 0 for none; rows lie sorted by it",
+        required=True,
+    )
+
+
 CONTRACT: Final = table(
     "source",
     "contracts",
@@ -144,6 +157,7 @@ TIME_LOG: Final = table(
     "time_logs",
     "One row per received version of a time log.",
     *source_row(),
+    contract_hash("project"),
     home_hash("project id"),
     column("time_log_id", String()),
     column("project_id", String()),
@@ -176,6 +190,7 @@ INVOICE_LINE: Final = table(
     "invoice_lines",
     "One row per received version of an invoice line.",
     *source_row(),
+    contract_hash("invoice"),
     home_hash("invoice id"),
     column("invoice_id", String()),
     column("line_no", BigInteger()),

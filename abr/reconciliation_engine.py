@@ -47,10 +47,9 @@ _FIRST_FILLED = ("invoice_row", "early_line")
 _EVER = "'-infinity'::date"
 _KINDS = ("contract", "project", "invoice")
 _CHANGES = "select kind, id, from_day from source.change"
-# Which homes are in scope is said twice, in so many bits each: by the lowest 14 bits of home_hash and by the next 14,
-# as the views look at them. And how many homes set more bits than help.
-_HOME_BITS = 16_384
-_HOMES_MAX = 4_000
+# Which homes are in scope is said in so many bits, by the lowest bits of their numbers, as the views look at them: of a
+# hundred contracts in 50,000 they let 38 others through.
+_HOME_BITS = 131_072
 # The kind of id that the home of a row in quarantine is.
 _KIND_OF_HOME = (
     "case when entity = 'time_logs' then 'project' when entity in ('invoices', 'invoice_lines') then 'invoice' "
@@ -584,27 +583,27 @@ def _filling(name: str, *, is_planned_once: bool, is_prepared: bool) -> list[str
 def _set_homes(connection: Connection) -> None:
     """Say which homes are in scope, as bits, in the variables that the views over large tables look at.
 
-    An `in (select ...)` drops rows only after all their columns were read. An expression over the one column home_hash
-    does so before, and where rows lie sorted by it that leaves next to nothing to read. Rows of other homes that share
-    a bit are let through; the ids decide.
+    An `in (select ...)` drops rows only after all their columns were read. An expression over one column does so
+    before, for a whole run of equal numbers at once; where rows lie sorted by it that leaves next to nothing to read.
+    Rows of other homes that share a bit are let through; the ids decide.
     """
-    everything: set[int] = set()
-    for kind in _KINDS:
-        homes = connection.exec_driver_sql(f"select distinct home_hash from temp.scope_{kind}").scalars().all()
-        everything |= set(homes)
-        _set_bits(connection, f"{kind}_homes", homes)
-    _set_bits(connection, "homes", everything)
+    in_scope = {kind: f"select home_hash from temp.scope_{kind}" for kind in _KINDS}
+    # 0 are the contracts of rows that came before their project or invoice.
+    contracts = ["select 0 as home_hash", in_scope["contract"]]
+    contracts += map(loading.former_contract_hashes, ("project", "invoice"))
+    for variable, homes in {"contract_homes": contracts, "homes": in_scope.values()}.items():
+        connection.exec_driver_sql(
+            f"set variable {variable} = (select bitstring_agg(home_hash & {_HOME_BITS - 1}, 0, {_HOME_BITS - 1}) "
+            f"from ({' union all '.join(homes)}))"
+        )
 
 
-def _set_bits(connection: Connection, variable: str, homes: Collection[int]) -> None:
-    if len(homes) > _HOMES_MAX:
-        connection.exec_driver_sql(f"reset variable {variable}")
-        return
-    places = {home % _HOME_BITS for home in homes} | {_HOME_BITS + home // _HOME_BITS % _HOME_BITS for home in homes}
-    bits = bytearray(b"0" * 2 * _HOME_BITS)
-    for place in places:
-        bits[place] = ord("1")
-    connection.exec_driver_sql(f"set variable {variable} = '{bits.decode()}'::bit")
+def _is_home_in(variable: str, table: str) -> str:
+    """Return the condition by which the rows of an open table whose home is not in scope are passed over.
+
+    The views have it too.
+    """
+    return f"get_bit(getvariable('{variable}')::bit, {table}.home_hash & {_HOME_BITS - 1}) = 1"
 
 
 def _prepare_fills(connection: Connection) -> None:
@@ -711,7 +710,7 @@ def _write_changes(connection: Connection, run_id: int) -> dict[str, int]:
         "case change when 'closed' then 'closed' else 'open' end as state from temp.finding_change order by home_hash",
     )
     run(
-        "delete from audit.finding_open where home_hash in (select home_hash from temp.finding_change) "
+        f"delete from audit.finding_open where {_is_home_in('contract_homes', 'finding_open')} "
         "and finding_id in (select finding_id from temp.finding_change)",
     )
     run(
@@ -730,21 +729,24 @@ def _write_changes(connection: Connection, run_id: int) -> dict[str, int]:
     )
     _write_quarantine(connection, run_id)
     run(
-        "delete from audit.log_count_open using temp.scope_project as scope where log_count_open.home_hash = "
-        "scope.home_hash and log_count_open.project_id = scope.project_id and coalesce(week >= from_day, true)"
+        "delete from audit.log_count_open using temp.scope_project as scope "
+        f"where {_is_home_in('homes', 'log_count_open')} "
+        "and log_count_open.project_id = scope.project_id and coalesce(week >= from_day, true)"
     )
     run(
         "insert into audit.log_count_open by name select home_hash, project_id, week, "
         f"{', '.join(_LOG_COUNTS)} from temp.log_count where logs_received > 0 order by home_hash",
     )
     run(
-        "delete from audit.balance_open using temp.scope_contract as scope where balance_open.home_hash = "
-        "scope.home_hash and balance_open.contract_id = scope.contract_id and coalesce(week >= from_day, true)"
+        "delete from audit.balance_open using temp.scope_contract as scope "
+        f"where {_is_home_in('contract_homes', 'balance_open')} "
+        "and balance_open.contract_id = scope.contract_id and coalesce(week >= from_day, true)"
     )
     run("insert into audit.balance_open by name from temp.balance order by home_hash")
     run(
-        "delete from audit.invoice_span_open using temp.scope_contract as scope where invoice_span_open.home_hash = "
-        f"scope.home_hash and invoice_span_open.contract_id = scope.contract_id and from_day = {_EVER}"
+        "delete from audit.invoice_span_open using temp.scope_contract as scope "
+        f"where {_is_home_in('contract_homes', 'invoice_span_open')} "
+        f"and invoice_span_open.contract_id = scope.contract_id and from_day = {_EVER}"
     )
     run(
         "insert into audit.invoice_span_open by name from temp.invoice_span where contract_id in "
@@ -931,13 +933,19 @@ def _changed_sources(connection: Connection) -> list[Difference]:
             f"where digest != {loading.digest_expression(dataset)} "
             f"or raw_digest is distinct from {loading.RAW_DIGEST} "
             f"or key_hash != {loading.key_hash_of(dataset)} "
-            f"{'or home_hash != ' + home if (home := loading.home_hash_of(dataset)) else ''} order by row_id",
+            f"{_misplaced(dataset)} order by row_id",
         ).fetchall()
         found += [
             Difference(f"source.{dataset}", row.key or f"row {row.row_id}", "a cell was changed since it was loaded")
             for row in rows
         ]
     return found
+
+
+def _misplaced(dataset: str) -> str:
+    """Return a condition that holds for rows of a large data set that a run would not find."""
+    home = loading.home_hash_of(dataset)
+    return f"or home_hash != {home} or not {loading.is_contract_hash(dataset)}" if home else ""
 
 
 def _broken_histories(connection: Connection) -> list[Difference]:

@@ -304,6 +304,7 @@ CREATE TABLE source.invoice_lines (
     digest BIGINT NOT NULL,
     raw_digest BIGINT,
     key_hash INTEGER NOT NULL,
+    contract_hash INTEGER NOT NULL,
     home_hash INTEGER NOT NULL,
     invoice_id VARCHAR,
     line_no BIGINT,
@@ -399,6 +400,7 @@ CREATE TABLE source.time_logs (
     digest BIGINT NOT NULL,
     raw_digest BIGINT,
     key_hash INTEGER NOT NULL,
+    contract_hash INTEGER NOT NULL,
     home_hash INTEGER NOT NULL,
     time_log_id VARCHAR,
     project_id VARCHAR,
@@ -516,6 +518,7 @@ COMMENTS = (
     """COMMENT ON COLUMN source.invoice_lines.digest IS 'hash of the cells, so that an edit behind ABR''s back shows'""",
     """COMMENT ON COLUMN source.invoice_lines.raw_digest IS 'hash of raw'""",
     """COMMENT ON COLUMN source.invoice_lines.key_hash IS 'number made of the key; a load looks its rows up by it'""",
+    """COMMENT ON COLUMN source.invoice_lines.contract_hash IS 'number made of the contract that the invoice had when the row was written, 0 for none; rows lie sorted by it'""",
     """COMMENT ON COLUMN source.invoice_lines.home_hash IS 'number made of the invoice id; rows lie sorted by it'""",
     """COMMENT ON COLUMN source.invoice_lines.duration_cell IS 'the cell the seconds came in: seconds, minutes, hours or duration'""",
     """COMMENT ON COLUMN source.invoices.started_load_id IS 'the load that brought this version'""",
@@ -556,6 +559,7 @@ COMMENTS = (
     """COMMENT ON COLUMN source.time_logs.digest IS 'hash of the cells, so that an edit behind ABR''s back shows'""",
     """COMMENT ON COLUMN source.time_logs.raw_digest IS 'hash of raw'""",
     """COMMENT ON COLUMN source.time_logs.key_hash IS 'number made of the key; a load looks its rows up by it'""",
+    """COMMENT ON COLUMN source.time_logs.contract_hash IS 'number made of the contract that the project had when the row was written, 0 for none; rows lie sorted by it'""",
     """COMMENT ON COLUMN source.time_logs.home_hash IS 'number made of the project id; rows lie sorted by it'""",
     """COMMENT ON COLUMN source.time_logs.duration_cell IS 'the cell the seconds came in: seconds, minutes, hours or duration'""",
     """COMMENT ON COLUMN source.time_logs.entered_at IS 'UTC'""",
@@ -1127,11 +1131,7 @@ before as (
     left join (
         select *
         from audit.balance_open
-        where coalesce(
-            get_bit(getvariable('contract_homes')::bit, home_hash & 16383)
-            + get_bit(getvariable('contract_homes')::bit, 16384 + (home_hash >> 14 & 16383)) = 2,
-            true
-        )
+        where get_bit(getvariable('contract_homes')::bit, home_hash & 131071) = 1
     ) as balance_open
         on scope_contract.contract_id = balance_open.contract_id and scope_contract.from_day > balance_open.week
 
@@ -1266,11 +1266,7 @@ select
 from source.invoice_lines
 where
     ended_load_id is null
-    and coalesce(
-        get_bit(getvariable('invoice_homes')::bit, home_hash & 16383)
-        + get_bit(getvariable('invoice_homes')::bit, 16384 + (home_hash >> 14 & 16383)) = 2,
-        true
-    )
+    and get_bit(getvariable('contract_homes')::bit, contract_hash & 131071) = 1
     and coalesce(invoice_id, '') in (select invoice_id from temp.scope_invoice)
 """,
     "staging.invoices": """\
@@ -1314,11 +1310,7 @@ from source.time_logs
 inner join temp.scope_project on coalesce(time_logs.project_id, '') = scope_project.project_id
 where
     time_logs.ended_load_id is null
-    and coalesce(
-        get_bit(getvariable('project_homes')::bit, time_logs.home_hash & 16383)
-        + get_bit(getvariable('project_homes')::bit, 16384 + (time_logs.home_hash >> 14 & 16383)) = 2,
-        true
-    )
+    and get_bit(getvariable('contract_homes')::bit, time_logs.contract_hash & 131071) = 1
     and coalesce(time_logs.worked_on >= scope_project.from_day, true)
 """,
     "work.open_quarantine": """\
@@ -1344,11 +1336,7 @@ select
     raw
 from audit.quarantine_open
 where
-    coalesce(
-        get_bit(getvariable('homes')::bit, home_hash & 16383)
-        + get_bit(getvariable('homes')::bit, 16384 + (home_hash >> 14 & 16383)) = 2,
-        true
-    )
+    get_bit(getvariable('homes')::bit, home_hash & 131071) = 1
     and (
         (
             entity in ('contracts', 'projects', 'rates')
@@ -2321,11 +2309,7 @@ from audit.finding_open
 inner join temp.scope_contract using (contract_id)
 left join temp.pool on finding_open.contract_id = pool.contract_id and finding_open.about = pool.about
 where
-    coalesce(
-        get_bit(getvariable('contract_homes')::bit, finding_open.home_hash & 16383)
-        + get_bit(getvariable('contract_homes')::bit, 16384 + (finding_open.home_hash >> 14 & 16383)) = 2,
-        true
-    )
+    get_bit(getvariable('contract_homes')::bit, finding_open.home_hash & 131071) = 1
 """,
     "work.log_contract": """\
 -- One row per time log in scope (row_id): the contract it belongs to and how it got there. match is in_force, nearest
@@ -2782,11 +2766,7 @@ received as (
     inner join temp.scope_project on coalesce(time_logs.project_id, '') = scope_project.project_id
     where
         time_logs.ended_load_id is null
-        and coalesce(
-            get_bit(getvariable('project_homes')::bit, time_logs.home_hash & 16383)
-            + get_bit(getvariable('project_homes')::bit, 16384 + (time_logs.home_hash >> 14 & 16383)) = 2,
-            true
-        )
+        and get_bit(getvariable('contract_homes')::bit, time_logs.contract_hash & 131071) = 1
         and coalesce(time_logs.worked_on >= scope_project.from_day, true)
     group by scope_project.home_hash, scope_project.project_id, time_logs.worked_on
 
@@ -3798,11 +3778,7 @@ select
 from audit.invoice_span_open
 inner join temp.scope_contract using (contract_id)
 where
-    coalesce(
-        get_bit(getvariable('contract_homes')::bit, invoice_span_open.home_hash & 16383)
-        + get_bit(getvariable('contract_homes')::bit, 16384 + (invoice_span_open.home_hash >> 14 & 16383)) = 2,
-        true
-    )
+    get_bit(getvariable('contract_homes')::bit, invoice_span_open.home_hash & 131071) = 1
     and scope_contract.from_day > '-infinity'
 """,
     "work.pooled_log": """\

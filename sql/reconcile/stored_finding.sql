@@ -11,8 +11,4 @@ from audit.finding_open
 inner join temp.scope_contract using (contract_id)
 left join temp.pool on finding_open.contract_id = pool.contract_id and finding_open.about = pool.about
 where
-    coalesce(
-        get_bit(getvariable('contract_homes')::bit, finding_open.home_hash & 16383)
-        + get_bit(getvariable('contract_homes')::bit, 16384 + (finding_open.home_hash >> 14 & 16383)) = 2,
-        true
-    )
+    get_bit(getvariable('contract_homes')::bit, finding_open.home_hash & 131071) = 1

@@ -21,9 +21,5 @@ select
 from source.invoice_lines
 where
     ended_load_id is null
-    and coalesce(
-        get_bit(getvariable('invoice_homes')::bit, home_hash & 16383)
-        + get_bit(getvariable('invoice_homes')::bit, 16384 + (home_hash >> 14 & 16383)) = 2,
-        true
-    )
+    and get_bit(getvariable('contract_homes')::bit, contract_hash & 131071) = 1
     and coalesce(invoice_id, '') in (select invoice_id from temp.scope_invoice)

@@ -21,9 +21,5 @@ from source.time_logs
 inner join temp.scope_project on coalesce(time_logs.project_id, '') = scope_project.project_id
 where
     time_logs.ended_load_id is null
-    and coalesce(
-        get_bit(getvariable('project_homes')::bit, time_logs.home_hash & 16383)
-        + get_bit(getvariable('project_homes')::bit, 16384 + (time_logs.home_hash >> 14 & 16383)) = 2,
-        true
-    )
+    and get_bit(getvariable('contract_homes')::bit, time_logs.contract_hash & 131071) = 1
     and coalesce(time_logs.worked_on >= scope_project.from_day, true)

@@ -44,9 +44,5 @@ select
 from audit.invoice_span_open
 inner join temp.scope_contract using (contract_id)
 where
-    coalesce(
-        get_bit(getvariable('contract_homes')::bit, invoice_span_open.home_hash & 16383)
-        + get_bit(getvariable('contract_homes')::bit, 16384 + (invoice_span_open.home_hash >> 14 & 16383)) = 2,
-        true
-    )
+    get_bit(getvariable('contract_homes')::bit, invoice_span_open.home_hash & 131071) = 1
     and scope_contract.from_day > '-infinity'

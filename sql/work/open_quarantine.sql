@@ -20,11 +20,7 @@ select
     raw
 from audit.quarantine_open
 where
-    coalesce(
-        get_bit(getvariable('homes')::bit, home_hash & 16383)
-        + get_bit(getvariable('homes')::bit, 16384 + (home_hash >> 14 & 16383)) = 2,
-        true
-    )
+    get_bit(getvariable('homes')::bit, home_hash & 131071) = 1
     and (
         (
             entity in ('contracts', 'projects', 'rates')

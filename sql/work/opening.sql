@@ -14,11 +14,7 @@ before as (
     left join (
         select *
         from audit.balance_open
-        where coalesce(
-            get_bit(getvariable('contract_homes')::bit, home_hash & 16383)
-            + get_bit(getvariable('contract_homes')::bit, 16384 + (home_hash >> 14 & 16383)) = 2,
-            true
-        )
+        where get_bit(getvariable('contract_homes')::bit, home_hash & 131071) = 1
     ) as balance_open
         on scope_contract.contract_id = balance_open.contract_id and scope_contract.from_day > balance_open.week
 
