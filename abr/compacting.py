@@ -39,10 +39,10 @@ def compact(connection: Connection, progress: Callable[[str, float], object] | N
     connection.rollback()
     with connection.begin():
         connection.exec_driver_sql("vacuum")
-    for table, (first_column, *_) in SORTED_TABLES.items():
-        if first_column == "contract_hash":
-            while _place(connection, table):
-                pass
+    for dataset in loading.OWNERS:
+        while _place(connection, dataset):
+            pass
+    for table in SORTED_TABLES:
         if is_sorted(connection, table):
             continue
         rows: int = connection.exec_driver_sql(f"select count(*) from {table}").scalar_one()
@@ -67,24 +67,23 @@ def is_sorted(connection: Connection, table: str) -> bool:
     return later is None
 
 
-def _place(connection: Connection, table: str) -> bool:
+def _place(connection: Connection, dataset: str) -> bool:
     """Write the contract that rows belong to now into rows that know none, or an earlier one; return whether any did.
 
     Rows that came before their project or invoice are read by every run until then.
     """
-    _, dataset = table.split(".")
     run = connection.exec_driver_sql
     with connection.begin():
         run(
             f"create or replace temp table moved as select rows.rowid as place, "
-            f"coalesce(owner.contract_hash, 0) as contract_hash from {table} as rows "
+            f"coalesce(owner.contract_hash, 0) as contract_hash from source.{dataset} as rows "
             f"left join ({loading.contract_hashes(dataset)}) as owner on rows.{loading.HOMES[dataset]} = owner.id "
             f"where rows.contract_hash != coalesce(owner.contract_hash, 0) limit {_PLACED_ROWS_MAX}"
         )
         count: int = run("select count(*) from temp.moved").scalar_one()
         if count:
             run(
-                f"update {table} set contract_hash = moved.contract_hash from temp.moved "
+                f"update source.{dataset} set contract_hash = moved.contract_hash from temp.moved "
                 f"where {dataset}.rowid = moved.place"
             )
         run("drop table temp.moved")

@@ -130,9 +130,9 @@ _OWN_COLUMNS = (
     "home_hash",
 )
 
-# What the rows of a large table belong to, and the data set that says which contract that belongs to.
-HOMES = {"time_logs": "project_id", "invoice_lines": "invoice_id"}
-_OWNERS = {"time_logs": "projects", "invoice_lines": "invoices"}
+# What the rows of a large table belong to, and for those that do not name their contract the data set that does.
+HOMES = {"time_logs": "project_id", "invoices": "invoice_id", "invoice_lines": "invoice_id"}
+OWNERS = {"time_logs": "projects", "invoice_lines": "invoices"}
 # From so many changed time logs on a load says whose they are, and not which, for what follows is looked at whole.
 _CHANGED_LOGS_MAX = 100_000
 # From so many new rows on it pays to sort them.
@@ -369,11 +369,14 @@ def _insert_read_rows(
     relation = "temp.read_row"
     if dataset in HOMES:
         is_large = count >= _SORTED_ROWS_MIN
-        home = HOMES[dataset]
-        owners = contract_hashes(dataset, "" if is_large else f"and {home} in (select {home} from temp.read_row)")
+        number, join = _OWN_CONTRACT_HASH, ""
+        if dataset in OWNERS:
+            home = HOMES[dataset]
+            owners = contract_hashes(dataset, "" if is_large else f"and {home} in (select {home} from temp.read_row)")
+            number, join = "coalesce(contract_hash, 0)", f"left join ({owners}) as owner on read_row.{home} = owner.id"
         relation = (
-            f"(select read_row.*, coalesce(contract_hash, 0) as contract_hash from temp.read_row left join ({owners}) "
-            f"as owner on read_row.{home} = owner.id {'order by contract_hash, home_hash' if is_large else ''})"
+            f"(select read_row.*, {number} as contract_hash from temp.read_row {join} "
+            f"{'order by contract_hash, home_hash' if is_large else ''})"
         )
     names = ", ".join(
         [
@@ -393,7 +396,7 @@ def contract_hashes(dataset: str, condition: str = "") -> str:
     """Return the select of id and contract_hash: of each project or invoice whose contract is known now."""
     return (
         f"select {HOMES[dataset]} as id, min({home_hash('contract_id')}) as contract_hash from "
-        f"source.{_OWNERS[dataset]} where ended_load_id is null and contract_id is not null {condition} group by 1"
+        f"source.{OWNERS[dataset]} where ended_load_id is null and contract_id is not null {condition} group by 1"
     )
 
 
@@ -410,8 +413,10 @@ def former_contract_hashes(kind: str) -> str:
 
 def is_contract_hash(dataset: str) -> str:
     """Return a condition that holds where a row of a large data set carries a contract_hash it can have been given."""
+    if dataset not in OWNERS:
+        return f"contract_hash = {_OWN_CONTRACT_HASH}"
     home = HOMES[dataset]
-    given = f"select {home}, {home_hash('contract_id')} from source.{_OWNERS[dataset]} where contract_id is not null"
+    given = f"select {home}, {home_hash('contract_id')} from source.{OWNERS[dataset]} where contract_id is not null"
     return f"(contract_hash = 0 or coalesce(({home}, contract_hash) in ({given}), false))"
 
 
@@ -549,6 +554,7 @@ def home_hash_of(dataset: str) -> str | None:
     return home_hash(HOMES[dataset]) if dataset in HOMES else None
 
 
+_OWN_CONTRACT_HASH = f"case when contract_id is null then 0 else {home_hash('contract_id')} end"
 RAW_DIGEST = "(md5_number_lower(raw) >> 1)::bigint"
 
 

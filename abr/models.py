@@ -178,6 +178,10 @@ INVOICE: Final = table(
     "invoices",
     "One row per received version of an invoice.",
     *source_row(),
+    column(
+        "contract_hash", Integer(), "number made of the contract id, 0 without; rows lie sorted by it", required=True
+    ),
+    home_hash("invoice id"),
     column("invoice_id", String()),
     column("contract_id", String()),
     column("currency", String()),

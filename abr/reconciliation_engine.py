@@ -33,6 +33,7 @@ _FINDING_COUNTS = ("findings_opened", "findings_changed", "findings_closed")
 _LARGE_READS = (
     "early_line",
     "log_row",
+    "invoice_row",
     "line_row",
     "log_count",
     "open_finding",
@@ -50,6 +51,18 @@ _CHANGES = "select kind, id, from_day from source.change"
 # Which homes are in scope is said in so many bits, by the lowest bits of their numbers, as the views look at them: of a
 # hundred contracts in 50,000 they let 38 others through.
 _HOME_BITS = 131_072
+# The contract_hash of rows that name no contract, or came before their project or invoice.
+_NO_CONTRACT = "select 0 as home_hash"
+
+
+def _is_home_in(variable: str, column: str) -> str:
+    """Return the condition by which the rows of a large table whose home is not in scope are passed over.
+
+    The views have it too.
+    """
+    return f"get_bit(getvariable('{variable}')::bit, {column} & {_HOME_BITS - 1}) = 1"
+
+
 # The kind of id that the home of a row in quarantine is.
 _KIND_OF_HOME = (
     "case when entity = 'time_logs' then 'project' when entity in ('invoices', 'invoice_lines') then 'invoice' "
@@ -63,7 +76,8 @@ _TIES = (
         (
             "select contract_id, from_day from source.invoices inner join temp.scope_invoice as scope "
             "on coalesce(invoices.invoice_id, '') = scope.invoice_id "
-            "where ended_load_id is null and contract_id is not null"
+            "where ended_load_id is null and contract_id is not null and "
+            f"{_is_home_in('tied_homes', 'invoices.home_hash')}"
         ),
     ),
     (
@@ -88,7 +102,8 @@ _TIES = (
         "invoice",
         (
             "select coalesce(invoice_id, ''), from_day from source.invoices inner join temp.scope_contract as scope "
-            "on coalesce(invoices.contract_id, '') = scope.contract_id where ended_load_id is null"
+            "on coalesce(invoices.contract_id, '') = scope.contract_id where ended_load_id is null and "
+            f"{_is_home_in('tied_homes', 'invoices.contract_hash')}"
         ),
     ),
 )
@@ -454,7 +469,9 @@ def _follow_ties(connection: Connection, added: Collection[str]) -> None:
     """
     waiting = [tie for tie in _ADDING_TIED if tie[0] in added]
     while waiting:
-        _, to, adding = waiting.pop(0)
+        tied, to, adding = waiting.pop(0)
+        if _is_planned_anew(adding):
+            _set_bits(connection, "tied_homes", _NO_CONTRACT, f"select home_hash from temp.scope_{tied}")
         if _added(connection, adding):
             waiting += [tie for tie in _ADDING_TIED if tie[0] == to and tie not in waiting]
     if added:
@@ -497,6 +514,11 @@ def _adding(kind: str, ids: str) -> str:
     )
 
 
+def _is_planned_anew(statement: str) -> bool:
+    """Return whether a statement reads a variable: DuckDB puts the value it has then into a prepared plan."""
+    return "getvariable" in statement
+
+
 def _adding_touched(touched: str) -> list[str]:
     return [
         _adding(
@@ -517,7 +539,12 @@ _KEEPING_EARLIEST = [
 _SCOPE_STATEMENTS = {
     statement: f"abr_scope_{place}"
     for place, statement in enumerate(
-        [*_adding_touched(_CHANGES), *(adding for _, _, adding in _ADDING_TIED), _ADDING_EARLIER, *_KEEPING_EARLIEST],
+        [
+            *_adding_touched(_CHANGES),
+            *(adding for _, _, adding in _ADDING_TIED if not _is_planned_anew(adding)),
+            _ADDING_EARLIER,
+            *_KEEPING_EARLIEST,
+        ],
     )
 }
 
@@ -588,22 +615,16 @@ def _set_homes(connection: Connection) -> None:
     Rows of other homes that share a bit are let through; the ids decide.
     """
     in_scope = {kind: f"select home_hash from temp.scope_{kind}" for kind in _KINDS}
-    # 0 are the contracts of rows that came before their project or invoice.
-    contracts = ["select 0 as home_hash", in_scope["contract"]]
-    contracts += map(loading.former_contract_hashes, ("project", "invoice"))
-    for variable, homes in {"contract_homes": contracts, "homes": in_scope.values()}.items():
-        connection.exec_driver_sql(
-            f"set variable {variable} = (select bitstring_agg(home_hash & {_HOME_BITS - 1}, 0, {_HOME_BITS - 1}) "
-            f"from ({' union all '.join(homes)}))"
-        )
+    formerly = [loading.former_contract_hashes(kind) for kind in ("project", "invoice")]
+    _set_bits(connection, "contract_homes", _NO_CONTRACT, in_scope["contract"], *formerly)
+    _set_bits(connection, "homes", *in_scope.values())
 
 
-def _is_home_in(variable: str, table: str) -> str:
-    """Return the condition by which the rows of an open table whose home is not in scope are passed over.
-
-    The views have it too.
-    """
-    return f"get_bit(getvariable('{variable}')::bit, {table}.home_hash & {_HOME_BITS - 1}) = 1"
+def _set_bits(connection: Connection, variable: str, *homes: str) -> None:
+    connection.exec_driver_sql(
+        f"set variable {variable} = (select bitstring_agg(home_hash & {_HOME_BITS - 1}, 0, {_HOME_BITS - 1}) "
+        f"from ({' union all '.join(homes)}))"
+    )
 
 
 def _prepare_fills(connection: Connection) -> None:
@@ -710,7 +731,7 @@ def _write_changes(connection: Connection, run_id: int) -> dict[str, int]:
         "case change when 'closed' then 'closed' else 'open' end as state from temp.finding_change order by home_hash",
     )
     run(
-        f"delete from audit.finding_open where {_is_home_in('contract_homes', 'finding_open')} "
+        f"delete from audit.finding_open where {_is_home_in('contract_homes', 'finding_open.home_hash')} "
         "and finding_id in (select finding_id from temp.finding_change)",
     )
     run(
@@ -730,7 +751,7 @@ def _write_changes(connection: Connection, run_id: int) -> dict[str, int]:
     _write_quarantine(connection, run_id)
     run(
         "delete from audit.log_count_open using temp.scope_project as scope "
-        f"where {_is_home_in('homes', 'log_count_open')} "
+        f"where {_is_home_in('homes', 'log_count_open.home_hash')} "
         "and log_count_open.project_id = scope.project_id and coalesce(week >= from_day, true)"
     )
     run(
@@ -739,13 +760,13 @@ def _write_changes(connection: Connection, run_id: int) -> dict[str, int]:
     )
     run(
         "delete from audit.balance_open using temp.scope_contract as scope "
-        f"where {_is_home_in('contract_homes', 'balance_open')} "
+        f"where {_is_home_in('contract_homes', 'balance_open.home_hash')} "
         "and balance_open.contract_id = scope.contract_id and coalesce(week >= from_day, true)"
     )
     run("insert into audit.balance_open by name from temp.balance order by home_hash")
     run(
         "delete from audit.invoice_span_open using temp.scope_contract as scope "
-        f"where {_is_home_in('contract_homes', 'invoice_span_open')} "
+        f"where {_is_home_in('contract_homes', 'invoice_span_open.home_hash')} "
         f"and invoice_span_open.contract_id = scope.contract_id and from_day = {_EVER}"
     )
     run(

@@ -22,6 +22,7 @@ BILLED = {
 }  # fmt: skip
 LARGE_TABLES = (
     "source.time_logs",
+    "source.invoices",
     "source.invoice_lines",
     "audit.finding_open",
     "audit.balance_open",

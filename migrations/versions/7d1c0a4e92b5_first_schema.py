@@ -332,6 +332,8 @@ CREATE TABLE source.invoices (
     digest BIGINT NOT NULL,
     raw_digest BIGINT,
     key_hash INTEGER NOT NULL,
+    contract_hash INTEGER NOT NULL,
+    home_hash INTEGER NOT NULL,
     invoice_id VARCHAR,
     contract_id VARCHAR,
     currency VARCHAR,
@@ -529,6 +531,8 @@ COMMENTS = (
     """COMMENT ON COLUMN source.invoices.digest IS 'hash of the cells, so that an edit behind ABR''s back shows'""",
     """COMMENT ON COLUMN source.invoices.raw_digest IS 'hash of raw'""",
     """COMMENT ON COLUMN source.invoices.key_hash IS 'number made of the key; a load looks its rows up by it'""",
+    """COMMENT ON COLUMN source.invoices.contract_hash IS 'number made of the contract id, 0 without; rows lie sorted by it'""",
+    """COMMENT ON COLUMN source.invoices.home_hash IS 'number made of the invoice id; rows lie sorted by it'""",
     """COMMENT ON COLUMN source.load.loaded_at IS 'UTC'""",
     """COMMENT ON COLUMN source.load.source IS 'name of the source, never a path'""",
     """COMMENT ON COLUMN source.load.is_complete IS 'the load declared its data sets whole'""",
@@ -1284,6 +1288,7 @@ select
 from source.invoices
 where
     ended_load_id is null
+    and get_bit(getvariable('contract_homes')::bit, contract_hash & 131071) = 1
     and coalesce(invoice_id, '') in (select invoice_id from temp.scope_invoice)
 """,
     "staging.time_logs": """\
