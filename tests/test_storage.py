@@ -77,6 +77,71 @@ def test_keys_with_one_hash_are_told_apart(tmp_path, monkeypatch):
         assert harness.rows(connection, "from source.conflict") == []
 
 
+# ---- rows found by the contract they had when they were written -------------------------------------------------
+
+
+WORK = {
+    "contracts": [
+        {"contract_id": name, "client": "Acme", "currency": "EUR", "starts_on": "2026-01-01"} for name in ("C-1", "C-2")
+    ],
+    "projects": [{"project_id": "P-1", "contract_id": "C-1"}],
+    "rates": [{"contract_id": name, "hourly_rate": "100.00", "valid_from": "2026-01-01"} for name in ("C-1", "C-2")],
+    "time_logs": [
+        {"time_log_id": f"L-{day}", "project_id": "P-1", "person": "ann", "worked_on": f"2026-02-0{day}", "hours": "8"}
+        for day in (1, 2, 3)
+    ],
+    "invoices": [
+        {"invoice_id": "I-1", "contract_id": "C-1", "currency": "EUR", "status": "issued", "issued_on": "2026-02-04"}
+    ],
+    "invoice_lines": [{"invoice_id": "I-1", "line_no": "1", "time_log_id": "L-1", "net_amount": "800.00"}],
+}
+OWNERLESS = "select count(*) as count from source.{} where contract_hash = 0"
+
+
+def positions(connection):
+    """Return what is eligible and billed on each contract."""
+    return {
+        row["contract_id"]: (int(row["expected_amount"]), int(row["billed_amount"]))
+        for row in harness.rows(connection, "from report.contract_position where expected_amount > 0")
+    }
+
+
+def test_rows_that_came_before_their_project_and_invoice_are_found_and_compacting_puts_them_in_their_place(tmp_path):
+    with database.connect(f"duckdb:///{tmp_path}/abr.duckdb") as connection:
+        for datasets in (("contracts", "rates", "time_logs", "invoice_lines"), ("projects",), ("invoices",)):
+            harness.receive(connection, {dataset: WORK[dataset] for dataset in datasets})
+            harness.run(connection)
+        assert positions(connection) == {"C-1": (2400, 800)}
+        assert [harness.rows(connection, OWNERLESS.format(name))[0]["count"] for name in loading.OWNERS] == [3, 1]
+        assert reconciliation_engine.verify(connection) == []
+
+        compacting.compact(connection)
+        assert [harness.rows(connection, OWNERLESS.format(name))[0]["count"] for name in loading.OWNERS] == [0, 0]
+        harness.receive(connection, {"time_logs": [WORK["time_logs"][0] | {"time_log_id": "L-4"}]})
+        harness.run(connection)
+        assert positions(connection) == {"C-1": (3200, 800)}
+        assert reconciliation_engine.verify(connection) == []
+
+
+@pytest.mark.parametrize("is_compacted", [False, True], ids=["as they were written", "compacted"])
+def test_rows_of_a_project_and_an_invoice_that_moved_are_found_under_the_contract_they_have_now(tmp_path, is_compacted):
+    moved = {name: [row | {"contract_id": "C-2"} for row in WORK[name]] for name in ("projects", "invoices")}
+    with database.connect(f"duckdb:///{tmp_path}/abr.duckdb") as connection:
+        harness.receive(connection, WORK)
+        harness.run(connection)
+        harness.receive(connection, moved, is_complete=True)
+        harness.run(connection)
+        assert positions(connection) == {"C-2": (2400, 800)}
+        if is_compacted:
+            compacting.compact(connection)
+        # Of the logs that are there the one that is billed becomes longer, and one more arrives.
+        logs = [WORK["time_logs"][0] | {"hours": "9"}, WORK["time_logs"][0] | {"time_log_id": "L-4"}]
+        harness.receive(connection, {"time_logs": logs})
+        harness.run(connection)
+        assert positions(connection) == {"C-2": (3300, 800)}
+        assert reconciliation_engine.verify(connection) == []
+
+
 # ---- sorting again --------------------------------------------------------------------------------------------------
 
 
