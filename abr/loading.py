@@ -385,11 +385,26 @@ def _insert_read_rows(
             *columns_of(dataset),
         ]
     )
-    connection.exec_driver_sql(
-        f"insert into source.{dataset} (row_id, source, started_load_id, raw_digest, {names}) "
-        f"select row_number() over () - 1 + {first_row_id}, {_quoted(source)}, {load_id}, {RAW_DIGEST}, {names} "
-        f"from {relation}",
-    )
+    with _joins_as_written(connection):
+        connection.exec_driver_sql(
+            f"insert into source.{dataset} (row_id, source, started_load_id, raw_digest, {names}) "
+            f"select row_number() over () - 1 + {first_row_id}, {_quoted(source)}, {load_id}, {RAW_DIGEST}, {names} "
+            f"from {relation}",
+        )
+
+
+@contextmanager
+def _joins_as_written(connection: Connection) -> Iterator[None]:
+    """Let DuckDB hold the right side of a join in memory, as written, and not the one it takes for the smaller.
+
+    It takes a table that this transaction has filled for empty, whose hundred million rows do not fit.
+    """
+    off = connection.exec_driver_sql("select current_setting('disabled_optimizers')").scalar_one()
+    connection.exec_driver_sql(f"set disabled_optimizers = '{off},build_side_probe_side'")
+    try:
+        yield
+    finally:
+        connection.exec_driver_sql(f"set disabled_optimizers = '{off}'")
 
 
 def contract_hashes(dataset: str, condition: str = "") -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from abr import compacting, database, loading, reconciliation_engine
 from tests import command_line, harness
@@ -121,6 +122,22 @@ def test_rows_that_came_before_their_project_and_invoice_are_found_and_compactin
         harness.run(connection)
         assert positions(connection) == {"C-1": (3200, 800)}
         assert reconciliation_engine.verify(connection) == []
+
+
+def test_a_large_load_after_that_of_its_projects_does_not_hold_its_rows_in_memory(tmp_path):
+    plans = []
+    with database.connect(f"duckdb:///{tmp_path}/abr.duckdb") as connection:
+        projects = [{"project_id": f"P-{number}", "contract_id": "C-1"} for number in range(PROJECTS)]
+        harness.receive(connection, {"contracts": WORK["contracts"], "projects": projects})
+
+        @event.listens_for(connection, "before_cursor_execute")
+        def explain(connection, _cursor, statement, *_):
+            if statement.startswith("insert into source.time_logs"):
+                plans.append(connection.connection.driver_connection.execute(f"explain {statement}").fetchall()[0][1])
+
+        fill(connection)
+    (plan,) = plans
+    assert "Join Type: LEFT" in plan  # with the projects in memory; RIGHT would be the logs
 
 
 @pytest.mark.parametrize("is_compacted", [False, True], ids=["as they were written", "compacted"])
