@@ -392,16 +392,44 @@ def scope_to_changes(connection: Connection) -> int:
     Where too much was touched for one run, it looks at a batch. Returns how many batches are left, this one included.
     """
     _clear_scope(connection)
-    count = connection.exec_driver_sql("select count(distinct (kind, id)) from source.change").scalar_one()
+    count = connection.exec_driver_sql(
+        "select count(*) from (select distinct kind, id from source.change)"
+    ).scalar_one()
     if count <= _BATCH_IDS_MIN:
         if count:
             _close_scope(connection, _CHANGES)
         return 1
-    touched = "select distinct kind, id from source.change"
     # A new temporary table makes DuckDB plan prepared statements again, with the optimizers on that they must not have.
     connection.info.pop("abr_fills_prepared", None)
-    # What an id weighs is read from the numbers that its rows carry; two projects that share one count twice. A project
-    # counts with its contract where that was touched too.
+    if not _is_batched(connection):
+        _make_batches(connection)
+    # What a batch brings along of later ones is not there any more when their turn comes.
+    number, batches_left = connection.exec_driver_sql(
+        "select min(number), count(distinct number) from temp.batch semi join source.change using (kind, id)"
+    ).one()
+    _close_scope(connection, f"{_CHANGES} semi join (from temp.batch where number = {number}) using (kind, id)")
+    # What else was touched of a batch's contracts may stand in another one, and may reach further back.
+    in_scope = " union all ".join(f"select '{kind}' as kind, {kind}_id as id from temp.scope_{kind}" for kind in _KINDS)
+    while _close_scope(connection, f"{_CHANGES} semi join ({in_scope}) using (kind, id)"):
+        pass
+    return int(batches_left)
+
+
+def _is_batched(connection: Connection) -> bool:
+    """Return whether all that is touched has a place in the batches made for an earlier run."""
+    run = connection.exec_driver_sql
+    if run("select 1 from duckdb_tables() where temporary and table_name = 'batch'").first() is None:
+        return False
+    return run("select 1 from source.change anti join temp.batch using (kind, id) limit 1").first() is None
+
+
+def _make_batches(connection: Connection) -> None:
+    """Deal what is touched out to batches (kind, id, number).
+
+    What an id weighs is read from the numbers that its rows carry; two projects that share one count twice. A project
+    counts with its contract where that was touched too.
+    """
+    touched = "select distinct kind, id from source.change"
     connection.exec_driver_sql(
         f"""
         create or replace temp table batch as
@@ -431,19 +459,12 @@ def scope_to_changes(connection: Connection) -> int:
         select kind, id, (sum(weight) over (order by kind, id) - weight) // {_BATCH_LOGS} as number from weighed
         """,
     )
-    _close_scope(connection, f"{_CHANGES} where (kind, id) in (select (kind, id) from temp.batch where number = 0)")
-    # What else was touched of a batch's contracts may stand in another one, and may reach further back.
-    in_scope = " union all ".join(f"select ('{kind}', {kind}_id) from temp.scope_{kind}" for kind in _KINDS)
-    touched_too = f"{_CHANGES} where (kind, id) in ({in_scope})"
-    while _close_scope(connection, touched_too):
-        pass
-    batches_left: int = connection.exec_driver_sql("select max(number) + 1 from temp.batch").scalar_one()
-    return batches_left
 
 
 def _clear_changes(connection: Connection, batches_left: int) -> None:
     if batches_left == 1:
         connection.exec_driver_sql("delete from source.change")
+        connection.exec_driver_sql("drop table if exists temp.batch")
         return
     for kind in _KINDS:
         connection.exec_driver_sql(
