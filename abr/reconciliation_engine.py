@@ -462,14 +462,14 @@ def _make_batches(connection: Connection) -> None:
 
 
 def _clear_changes(connection: Connection, batches_left: int) -> None:
+    run = connection.exec_driver_sql
     if batches_left == 1:
-        connection.exec_driver_sql("delete from source.change")
-        connection.exec_driver_sql("drop table if exists temp.batch")
-        return
-    for kind in _KINDS:
-        connection.exec_driver_sql(
-            f"delete from source.change where kind = '{kind}' and id in (select {kind}_id from temp.scope_{kind})",
-        )
+        run("delete from source.change")
+    else:
+        for kind in _KINDS:
+            run(f"delete from source.change where kind = '{kind}' and id in (select {kind}_id from temp.scope_{kind})")
+    if run("select 1 from source.change limit 1").first() is None:
+        run("drop table if exists temp.batch")
 
 
 def _close_scope(connection: Connection, touched: str) -> bool:
