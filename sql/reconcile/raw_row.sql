@@ -1,6 +1,6 @@
 -- One row per source row this run sets aside or changes (dataset, row_id): its cells as JSON text, as given, or rebuilt
--- from what was read of them. Of the large tables the cycle says between which numbers the rows lie that it sets aside:
--- the rest is passed over before its cells are read.
+-- from what was read of them. Of the large tables the cycle says of which contracts the rows are that it sets aside, and
+-- between which numbers they lie: the rest is passed over before its cells are read.
 select
     'contracts' as dataset,
     row_id,
@@ -89,7 +89,8 @@ select
     ) as raw
 from source.time_logs
 where
-    row_id >= list_min(getvariable('opened_time_logs')::bigint[])
+    get_bit(getvariable('contract_homes')::bit, contract_hash & 131071) = 1
+    and row_id >= list_min(getvariable('opened_time_logs')::bigint[])
     and row_id <= list_max(getvariable('opened_time_logs')::bigint[])
     and row_id in (select row_id from temp.quarantine_change where entity = 'time_logs' and change = 'opened')
 union all by name
@@ -131,6 +132,7 @@ select
     ) as raw
 from source.invoice_lines
 where
-    row_id >= list_min(getvariable('opened_invoice_lines')::bigint[])
+    get_bit(getvariable('contract_homes')::bit, contract_hash & 131071) = 1
+    and row_id >= list_min(getvariable('opened_invoice_lines')::bigint[])
     and row_id <= list_max(getvariable('opened_invoice_lines')::bigint[])
     and row_id in (select row_id from temp.quarantine_change where entity = 'invoice_lines' and change = 'opened')

@@ -26,7 +26,7 @@ EXAMPLE = """\
 example:
   python -m tests.benchmarks scale --logs 1e6 1e7 1e8 --folder /data/abr-scale
 
-A million logs take some minutes, ten million about ten times as long. A hundred million need some 40 GB of disk.
+A million logs take some minutes, ten million about ten times as long. A hundred million need some 70 GB of disk.
 """
 
 
