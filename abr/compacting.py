@@ -68,7 +68,7 @@ def is_sorted(connection: Connection, table: str) -> bool:
 
 
 def _place(connection: Connection, dataset: str) -> bool:
-    """Write the contract that rows belong to now into rows that know none, or an earlier one; return whether any did.
+    """Write the contract that rows belong to now into rows that know none, or an earlier one; return whether more may.
 
     Rows that came before their project or invoice are read by every run until then.
     """
@@ -87,7 +87,7 @@ def _place(connection: Connection, dataset: str) -> bool:
                 f"where {dataset}.rowid = moved.place"
             )
         run("drop table temp.moved")
-    return count > 0
+    return count == _PLACED_ROWS_MAX
 
 
 def _sort(connection: Connection, table: str, first: int, last: int) -> None:
