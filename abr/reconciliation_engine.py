@@ -27,6 +27,7 @@ Progress = Callable[[int, int], object]
 # The tables a run writes itself; every other work table is filled from its view.
 _INPUTS = ("cycle", "threshold", "scope_contract", "scope_project", "scope_invoice")
 _LOG_COUNTS = ("logs_received", "logs_eligible", "logs_quarantined", "logs_excluded", "logs_out_of_term")
+_SUMMED_LOG_COUNTS = ", ".join(f"coalesce(sum({name}), 0)::bigint as {name}" for name in _LOG_COUNTS)
 SECONDS_PER_HOUR = Decimal(3600)
 _FINDING_COUNTS = ("findings_opened", "findings_changed", "findings_closed")
 # The work tables that read a large table; planned for every run, as what they may pass over differs.
@@ -68,48 +69,56 @@ _KIND_OF_HOME = (
     "case when entity = 'time_logs' then 'project' when entity in ('invoices', 'invoice_lines') then 'invoice' "
     "else 'contract' end"
 )
-# What belongs to what is in scope, and is therefore in scope too, from the same day on: kind by kind, to which kind.
-_TIES = (
-    (
-        "invoice",
-        "contract",
+
+
+def _ties(invoices: str, of_invoice: str, of_contract: str) -> tuple[tuple[str, str, str], ...]:
+    """Return what belongs to what is in scope, and is therefore in scope too, from the same day on.
+
+    Each tie: of which kind to which, and what selects the ids. `invoices` is where invoices are looked for, the other
+    two say which, those of an invoice and those of a contract.
+    """
+    return (
         (
-            "select contract_id, from_day from source.invoices inner join temp.scope_invoice as scope "
-            "on coalesce(invoices.invoice_id, '') = scope.invoice_id "
-            "where ended_load_id is null and contract_id is not null and "
-            f"{_is_home_in('tied_homes', 'invoices.home_hash')}"
+            "invoice",
+            "contract",
+            (
+                f"select contract_id, from_day from {invoices} as invoices inner join temp.scope_invoice as scope "
+                "on coalesce(invoices.invoice_id, '') = scope.invoice_id "
+                f"where contract_id is not null and {of_invoice}"
+            ),
         ),
-    ),
-    (
-        "project",
-        "contract",
         (
-            "select contract_id, from_day from source.projects inner join temp.scope_project using (project_id) "
-            "where ended_load_id is null and contract_id is not null"
+            "project",
+            "contract",
+            (
+                "select contract_id, from_day from source.projects inner join temp.scope_project using (project_id) "
+                "where ended_load_id is null and contract_id is not null"
+            ),
         ),
-    ),
-    (
-        "contract",
-        "project",
         (
-            "select project_id, from_day from source.projects inner join temp.scope_contract as scope "
-            "on coalesce(projects.contract_id, '') = scope.contract_id "
-            "where ended_load_id is null and project_id is not null"
+            "contract",
+            "project",
+            (
+                "select project_id, from_day from source.projects inner join temp.scope_contract as scope "
+                "on coalesce(projects.contract_id, '') = scope.contract_id "
+                "where ended_load_id is null and project_id is not null"
+            ),
         ),
-    ),
-    (
-        "contract",
-        "invoice",
         (
-            "select coalesce(invoice_id, ''), from_day from source.invoices inner join temp.scope_contract as scope "
-            "on coalesce(invoices.contract_id, '') = scope.contract_id where ended_load_id is null and "
-            f"{_is_home_in('tied_homes', 'invoices.contract_hash')}"
+            "contract",
+            "invoice",
+            (
+                f"select coalesce(invoice_id, ''), from_day from {invoices} as invoices "
+                "inner join temp.scope_contract as scope on coalesce(invoices.contract_id, '') = scope.contract_id "
+                f"where {of_contract}"
+            ),
         ),
-    ),
-)
+    )
+
+
 # The first day of the week that a from_day lies in, as temp.balance has them. It is the day itself for days that never
 # come: '-infinity', and 'infinity' for logs without a date.
-_WEEK = "coalesce(from_day - ((day(from_day) - 1) % 7)::integer, from_day)"
+_WEEK = "from_day - ((from_day - date_trunc('month', from_day)::date) % 7)::integer"
 # What a change of later time logs only cannot leave as it was: the contract of a live line that names a changed log
 # (what it bills, and which days its invoice speaks of, may be others now), and the time a pool of earlier logs runs.
 _EARLIER = """
@@ -300,7 +309,7 @@ def _reconcile(
     before = (
         last
         and connection.exec_driver_sql(
-            f"select rules_digest, settings from audit.run where run_id = {last.run_id}",
+            f"select rules_digest, settings, {', '.join(_LOG_COUNTS)} from audit.run where run_id = {last.run_id}",
         ).one()
     )
     is_same = before is not None and before.rules_digest == rules_digest and before.settings == settings_json
@@ -312,7 +321,8 @@ def _reconcile(
     batches_left = scope_to_changes(connection)
     run_id = connection.exec_driver_sql("select coalesce(max(run_id), 0) + 1 from audit.run").scalar_one()
     counts = dict.fromkeys(_FINDING_COUNTS, 0)
-    if is_scoped(connection):
+    is_anything_new = is_scoped(connection)
+    if is_anything_new:
         fill_work_tables(
             connection,
             is_planned_once=is_same and batches_left == 1,
@@ -323,10 +333,9 @@ def _reconcile(
     _clear_changes(connection, batches_left)
     if is_strict:
         _require_compliance(connection)
-    totals = connection.exec_driver_sql(
-        f"select {', '.join(f'coalesce(sum({name}), 0)::bigint as {name}' for name in _LOG_COUNTS)} "
-        "from audit.log_count_open",
-    ).one()
+    totals = before
+    if totals is None or is_anything_new:
+        totals = connection.exec_driver_sql(f"select {_SUMMED_LOG_COUNTS} from audit.log_count_open").one()
     finished_at = clock()
     run = Run(
         run_id=run_id,
@@ -336,7 +345,7 @@ def _reconcile(
         status="ok",
         error=None,
         duration_ms=_milliseconds(started_at, finished_at),
-        **totals._mapping,  # noqa: SLF001  SQLAlchemy's public name for a row as a mapping
+        **{name: getattr(totals, name) for name in _LOG_COUNTS},
         **counts,
         rules_digest=rules_digest,
         settings=settings_json,
@@ -478,23 +487,23 @@ def _close_scope(connection: Connection, touched: str) -> bool:
     Returns whether any of it was new.
     """
     added = [kind for kind, adding in zip(_KINDS, _adding_touched(touched), strict=True) if _added(connection, adding)]
-    _follow_ties(connection, added)
+    _follow_ties(connection, added, _ADDING_TIED)
     return bool(added)
 
 
-def _follow_ties(connection: Connection, added: Collection[str]) -> None:
+def _follow_ties(connection: Connection, added: Collection[str], ties: Collection[tuple[str, str, str]]) -> None:
     """Put what is tied to what was added to the scope in scope too, each id from its earliest day on.
 
     A project shared by two contracts ties them together: which one a log belongs to depends on both. So does an invoice
     that names two, and one without an id: its rows are looked at together.
     """
-    waiting = [tie for tie in _ADDING_TIED if tie[0] in added]
+    waiting = [tie for tie in ties if tie[0] in added]
     while waiting:
         tied, to, adding = waiting.pop(0)
         if _is_planned_anew(adding):
             _set_bits(connection, "tied_homes", _NO_CONTRACT, f"select home_hash from temp.scope_{tied}")
         if _added(connection, adding):
-            waiting += [tie for tie in _ADDING_TIED if tie[0] == to and tie not in waiting]
+            waiting += [tie for tie in ties if tie[0] == to and tie not in waiting]
     if added:
         for statement in _KEEPING_EARLIEST:
             _run_prepared(connection, statement)
@@ -504,7 +513,7 @@ def _look_back(connection: Connection) -> None:
     """Let a run that looks at later weeks only look as far back as their invoices make it."""
     later = f"select 1 from temp.scope_contract where from_day > {_EVER} limit 1"
     while connection.exec_driver_sql(later).first() and _added(connection, _ADDING_EARLIER):
-        _follow_ties(connection, ["contract"])
+        _follow_ties(connection, ["contract"], _ADDING_EARLIER_TIED)
 
 
 def _added(connection: Connection, adding: str) -> int:
@@ -549,7 +558,16 @@ def _adding_touched(touched: str) -> list[str]:
     ]
 
 
-_ADDING_TIED = [(kind, to, _adding(to, ids)) for kind, to, ids in _TIES]
+_ADDING_TIED = [
+    (kind, to, _adding(to, ids))
+    for kind, to, ids in _ties(
+        "source.invoices",
+        f"ended_load_id is null and {_is_home_in('tied_homes', 'invoices.home_hash')}",
+        f"ended_load_id is null and {_is_home_in('tied_homes', 'invoices.contract_hash')}",
+    )
+]
+# When the scope is complete and its invoices are read; what changes is from which day on.
+_ADDING_EARLIER_TIED = [(kind, to, _adding(to, ids)) for kind, to, ids in _ties("temp.invoice_row", "true", "true")]
 _ADDING_EARLIER = _adding("contract", _EARLIER)
 _KEEPING_EARLIEST = [
     f"delete from temp.scope_{kind} using temp.scope_{kind} as earlier "
@@ -563,6 +581,7 @@ _SCOPE_STATEMENTS = {
         [
             *_adding_touched(_CHANGES),
             *(adding for _, _, adding in _ADDING_TIED if not _is_planned_anew(adding)),
+            *(adding for _, _, adding in _ADDING_EARLIER_TIED if adding not in {tie[2] for tie in _ADDING_TIED}),
             _ADDING_EARLIER,
             *_KEEPING_EARLIEST,
         ],
@@ -571,15 +590,13 @@ _SCOPE_STATEMENTS = {
 
 
 def _clear_scope(connection: Connection) -> None:
-    for kind in _KINDS:
-        connection.exec_driver_sql(f"delete from temp.scope_{kind}")
+    connection.exec_driver_sql("; ".join(f"delete from temp.scope_{kind}" for kind in _KINDS))
 
 
 def is_scoped(connection: Connection) -> bool:
     """Return whether there is anything to look at."""
-    return any(
-        connection.exec_driver_sql(f"select 1 from temp.scope_{kind} limit 1").first() is not None for kind in _KINDS
-    )
+    any_of_kind = " or ".join(f"exists (from temp.scope_{kind})" for kind in _KINDS)
+    return bool(connection.exec_driver_sql(f"select {any_of_kind}").scalar_one())
 
 
 def fill_work_tables(
@@ -607,25 +624,30 @@ def fill_work_tables(
         if is_planned_once:
             connection.info["abr_fills_to_prepare"] = order
     _set_homes(connection)
-    for place, name in enumerate(order, 1):
-        for statement in _filling(name, is_planned_once=is_planned_once, is_prepared=is_prepared):
-            run(statement)
-        if name == _FIRST_FILLED[-1]:
+    first = len(_FIRST_FILLED)
+    # Where all of it is a fraction of a second, what each call costs counts.
+    steps = [order[:first], order[first:]] if is_prepared else [[name] for name in order]
+    done = 0
+    for names in steps:
+        run("; ".join(_filling(name, is_planned_once=is_planned_once, is_prepared=is_prepared) for name in names))
+        done += len(names)
+        if done == first:
             _look_back(connection)
+            # Time logs before any day that is asked for are passed over like those of other homes.
+            run("set variable first_day = (select min(from_day) from temp.scope_project)")
         if progress:
-            progress(place, len(order))
-        if name == until:
+            progress(done, len(order))
+        if names[-1] == until:
             break
 
 
-def _filling(name: str, *, is_planned_once: bool, is_prepared: bool) -> list[str]:
-    """Return the statements that fill a work table."""
+def _filling(name: str, *, is_planned_once: bool, is_prepared: bool) -> str:
+    """Return the statement that fills a work table."""
     if not is_planned_once:
-        return [f"create or replace temp table {name} as from work.{name}"]
-    fill = f"insert into temp.{name} from work.{name}"
-    if not is_prepared:
-        return [fill]
-    return [fill if name in _LARGE_READS else f"execute abr_fill_{name}"]
+        return f"create or replace temp table {name} as from work.{name}"
+    if is_prepared and name not in _LARGE_READS:
+        return f"execute abr_fill_{name}"
+    return f"insert into temp.{name} from work.{name}"
 
 
 def _set_homes(connection: Connection) -> None:
@@ -699,8 +721,11 @@ def _empty_work_tables(connection: Connection) -> None:
 def _clear_work_tables(connection: Connection) -> None:
     """Remove all rows; where no plans are prepared by making the tables anew, which gives many rows back faster."""
     prepared = connection.info.get("abr_fills_prepared")
-    for name in prepared or _filled_tables(connection):
-        for statement in [f"execute abr_clear_{name}"] if prepared else views.work_table(f"{views.WORK}.{name}"):
+    if prepared:
+        connection.exec_driver_sql("; ".join(f"execute abr_clear_{name}" for name in prepared))
+        return
+    for name in _filled_tables(connection):
+        for statement in views.work_table(f"{views.WORK}.{name}"):
             connection.exec_driver_sql(statement)
 
 
@@ -1011,7 +1036,16 @@ def _broken_histories(connection: Connection) -> list[Difference]:
             f"(select {columns} from audit.{name}_open except all {newest}) order by all",
         ).fetchall()
         found += [Difference(f"audit.{name}", row.id, row.detail) for row in differing]
-    return found
+    counts = ", ".join(_LOG_COUNTS)
+    miscounted = connection.exec_driver_sql(
+        f"select run_id from audit.run where run_id = (select run_id from reconcile.last_run) "
+        f"and ({counts}) is distinct from (select ({counts}) from (select {_SUMMED_LOG_COUNTS} "
+        "from audit.log_count_open))"
+    ).fetchall()
+    return [
+        *found,
+        *(Difference("audit.run", f"run {row.run_id}", "its counts are not those of the logs") for row in miscounted),
+    ]
 
 
 def _recomputed_differently(connection: Connection) -> list[Difference]:

@@ -115,6 +115,10 @@ def quarantine_id(connection, key="L-3"):
     return one(connection, f"select quarantine_id from audit.quarantine_open where key = '{key}'")
 
 
+def last_run(connection):
+    return f"run {one(connection, 'select run_id from reconcile.last_run')}"
+
+
 def test_a_database_nobody_touched_verifies(connection):
     assert verified(connection) == []
 
@@ -233,12 +237,17 @@ def test_a_row_in_quarantine_that_was_deleted_is_named(connection, tables):
 
 def test_a_log_count_that_was_edited_is_named(connection):
     change(connection, "update audit.log_count_open set logs_eligible = logs_eligible + 1")
-    assert verified(connection) == [("log count", "P-1")]
+    assert set(verified(connection)) == {("log count", "P-1"), ("audit.run", last_run(connection))}
 
 
 def test_a_log_count_that_was_deleted_is_named(connection):
     change(connection, "delete from audit.log_count_open")
-    assert verified(connection) == [("log count", "P-1")]
+    assert set(verified(connection)) == {("log count", "P-1"), ("audit.run", last_run(connection))}
+
+
+def test_a_run_whose_counts_were_edited_is_named(connection):
+    change(connection, "update audit.run set logs_eligible = logs_eligible + 1")
+    assert verified(connection) == [("audit.run", last_run(connection))]
 
 
 def test_a_write_off_that_nobody_made_is_named(connection):

@@ -1129,8 +1129,8 @@ before as (
     select
         scope_contract.contract_id,
         balance_open.* exclude (home_hash, contract_id),
-        year(scope_contract.from_day) * 12 + month(scope_contract.from_day) as worked_month,
-        year(balance_open.week) * 12 + month(balance_open.week) = worked_month as is_of_month
+        datediff('month', date '1970-01-01', scope_contract.from_day) as worked_month,
+        datediff('month', date '1970-01-01', balance_open.week) = worked_month as is_of_month
     from temp.scope_contract
     left join (
         select *
@@ -1294,7 +1294,8 @@ where
     "staging.time_logs": """\
 -- One row per live version of a time log on a project in scope, from its from_day on or without a date (row_id), cells
 -- read.
--- The bits the cycle sets let DuckDB pass over the rows of all others before it reads their cells; the id decides.
+-- The bits and the first day that the cycle sets let DuckDB pass over other rows before it reads their cells; id and
+-- from_day decide.
 select
     time_logs.row_id,
     time_logs.source,
@@ -1316,6 +1317,7 @@ inner join temp.scope_project on coalesce(time_logs.project_id, '') = scope_proj
 where
     time_logs.ended_load_id is null
     and get_bit(getvariable('contract_homes')::bit, time_logs.contract_hash & 131071) = 1
+    and (time_logs.worked_on >= getvariable('first_day')::date or time_logs.worked_on is null)
     and coalesce(time_logs.worked_on >= scope_project.from_day, true)
 """,
     "work.open_quarantine": """\
@@ -2700,31 +2702,42 @@ left join waivers on identified.quarantine_id = waivers.quarantine_id
 -- One row per billable, approved time log of a fixed-price contract with a cap (row_id): its seconds beyond the cap.
 with
 
-counted as (
+logs as (
 
     select
         log.row_id,
         log.contract_id,
+        log.worked_on,
         log.hourly_rate_scaled,
         log.seconds,
+        log_row.time_log_id,
+        datediff('month', date '1970-01-01', log.worked_on) as worked_month
+    from temp.log
+    inner join temp.log_row using (row_id)
+    where log.excluded_as = 'fixed_price'
+
+),
+
+counted as (
+
+    select
+        logs.row_id,
+        logs.contract_id,
+        logs.hourly_rate_scaled,
+        logs.seconds,
         contract.cap_seconds,
-        sum(log.seconds) over (
-            partition by
-                log.contract_id,
-                case contract.cap_period when 'month' then year(log.worked_on) * 12 + month(log.worked_on) else 0 end
-            order by log.worked_on, log_row.time_log_id
+        sum(logs.seconds) over (
+            partition by logs.contract_id, case contract.cap_period when 'month' then logs.worked_month else 0 end
+            order by logs.worked_on, logs.time_log_id
         ) + case
             when contract.cap_period != 'month' then opening.fixed_seconds
-            when year(log.worked_on) * 12 + month(log.worked_on) = opening.worked_month then opening.month_fixed_seconds
+            when logs.worked_month = opening.worked_month then opening.month_fixed_seconds
             else 0
         end as seconds_to_here
-    from temp.log
+    from logs
     inner join temp.contract using (contract_id)
     inner join temp.opening using (contract_id)
-    inner join temp.log_row using (row_id)
-    where
-        log.excluded_as = 'fixed_price'
-        and contract.cap_seconds is not null
+    where contract.cap_seconds is not null
 
 )
 
@@ -2747,7 +2760,8 @@ select
     log.worked_on,
     log.seconds,
     log.hourly_rate_scaled,
-    year(log.worked_on) * 12 + month(log.worked_on) as worked_month,
+    -- DuckDB's year() and month() make a table of all days between 1970 and 2050 each time a statement begins.
+    datediff('month', date '1970-01-01', log.worked_on) as worked_month,
     row_number() over (partition by log.contract_id order by log.worked_on, log_row.time_log_id) as place
 from temp.log
 inner join temp.log_row using (row_id)
@@ -2772,6 +2786,7 @@ received as (
     where
         time_logs.ended_load_id is null
         and get_bit(getvariable('contract_homes')::bit, time_logs.contract_hash & 131071) = 1
+        and (time_logs.worked_on >= getvariable('first_day')::date or time_logs.worked_on is null)
         and coalesce(time_logs.worked_on >= scope_project.from_day, true)
     group by scope_project.home_hash, scope_project.project_id, time_logs.worked_on
 
@@ -2792,24 +2807,29 @@ counted as (
     inner join temp.log_row using (row_id)
     group by log_row.home_hash, coalesce(log_row.project_id, ''), log.worked_on
 
+),
+
+parts as (
+
+    from received
+    union all by name
+    from counted
+
 )
 
 select
-    coalesce(received.home_hash, counted.home_hash) as home_hash,
-    coalesce(received.project_id, counted.project_id) as project_id,
-    coalesce(received.worked_on, counted.worked_on)
-    - ((day(coalesce(received.worked_on, counted.worked_on)) - 1) % 7)::integer as week,
-    coalesce(sum(received.logs_received), 0)::bigint as logs_received,
-    coalesce(sum(counted.logs_eligible), 0)::bigint as logs_eligible,
-    coalesce(sum(counted.logs_quarantined), 0)::bigint as logs_quarantined,
-    coalesce(sum(counted.logs_excluded), 0)::bigint as logs_excluded,
-    coalesce(sum(counted.logs_out_of_term), 0)::bigint as logs_out_of_term,
-    coalesce(sum(received.seconds_received), 0) as seconds_received,
-    coalesce(sum(counted.seconds_counted), 0) as seconds_counted
-from received
-full join counted
-    on received.project_id = counted.project_id and received.worked_on is not distinct from counted.worked_on
-group by all
+    home_hash,
+    project_id,
+    worked_on - ((worked_on - date_trunc('month', worked_on)::date) % 7)::integer as week,
+    coalesce(sum(logs_received), 0)::bigint as logs_received,
+    coalesce(sum(logs_eligible), 0)::bigint as logs_eligible,
+    coalesce(sum(logs_quarantined), 0)::bigint as logs_quarantined,
+    coalesce(sum(logs_excluded), 0)::bigint as logs_excluded,
+    coalesce(sum(logs_out_of_term), 0)::bigint as logs_out_of_term,
+    coalesce(sum(seconds_received), 0) as seconds_received,
+    coalesce(sum(seconds_counted), 0) as seconds_counted
+from parts
+group by home_hash, project_id, week
 """,
     "work.quarantine_change": """\
 -- One row per row set aside in scope that differs from what is open (quarantine_id): change is opened, changed, closed.
@@ -3603,8 +3623,8 @@ pool_months as (
         *,
         unnest(
             range(
-                year(period_start) * 12 + month(period_start),
-                year(period_end) * 12 + month(period_end) + 1
+                datediff('month', date '1970-01-01', period_start),
+                datediff('month', date '1970-01-01', period_end) + 1
             )
         ) as worked_month
     from temp.pool
@@ -4374,7 +4394,7 @@ parts as (
 select
     scope_contract.home_hash,
     parts.contract_id,
-    parts.worked_on - ((day(parts.worked_on) - 1) % 7)::integer as week,
+    parts.worked_on - ((parts.worked_on - date_trunc('month', parts.worked_on)::date) % 7)::integer as week,
     coalesce(sum(parts.rounded_seconds), 0)::bigint as rounded_seconds,
     coalesce(sum(parts.unpaid_seconds), 0)::bigint as unpaid_seconds,
     coalesce(sum(parts.amount_minor), 0)::bigint as amount_minor,

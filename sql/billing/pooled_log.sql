@@ -9,8 +9,8 @@ pool_months as (
         *,
         unnest(
             range(
-                year(period_start) * 12 + month(period_start),
-                year(period_end) * 12 + month(period_end) + 1
+                datediff('month', date '1970-01-01', period_start),
+                datediff('month', date '1970-01-01', period_end) + 1
             )
         ) as worked_month
     from temp.pool

@@ -1,6 +1,7 @@
 -- One row per live version of a time log on a project in scope, from its from_day on or without a date (row_id), cells
 -- read.
--- The bits the cycle sets let DuckDB pass over the rows of all others before it reads their cells; the id decides.
+-- The bits and the first day that the cycle sets let DuckDB pass over other rows before it reads their cells; id and
+-- from_day decide.
 select
     time_logs.row_id,
     time_logs.source,
@@ -22,4 +23,5 @@ inner join temp.scope_project on coalesce(time_logs.project_id, '') = scope_proj
 where
     time_logs.ended_load_id is null
     and get_bit(getvariable('contract_homes')::bit, time_logs.contract_hash & 131071) = 1
+    and (time_logs.worked_on >= getvariable('first_day')::date or time_logs.worked_on is null)
     and coalesce(time_logs.worked_on >= scope_project.from_day, true)

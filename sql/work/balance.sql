@@ -55,7 +55,7 @@ parts as (
 select
     scope_contract.home_hash,
     parts.contract_id,
-    parts.worked_on - ((day(parts.worked_on) - 1) % 7)::integer as week,
+    parts.worked_on - ((parts.worked_on - date_trunc('month', parts.worked_on)::date) % 7)::integer as week,
     coalesce(sum(parts.rounded_seconds), 0)::bigint as rounded_seconds,
     coalesce(sum(parts.unpaid_seconds), 0)::bigint as unpaid_seconds,
     coalesce(sum(parts.amount_minor), 0)::bigint as amount_minor,

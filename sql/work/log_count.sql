@@ -16,6 +16,7 @@ received as (
     where
         time_logs.ended_load_id is null
         and get_bit(getvariable('contract_homes')::bit, time_logs.contract_hash & 131071) = 1
+        and (time_logs.worked_on >= getvariable('first_day')::date or time_logs.worked_on is null)
         and coalesce(time_logs.worked_on >= scope_project.from_day, true)
     group by scope_project.home_hash, scope_project.project_id, time_logs.worked_on
 
@@ -36,21 +37,26 @@ counted as (
     inner join temp.log_row using (row_id)
     group by log_row.home_hash, coalesce(log_row.project_id, ''), log.worked_on
 
+),
+
+parts as (
+
+    from received
+    union all by name
+    from counted
+
 )
 
 select
-    coalesce(received.home_hash, counted.home_hash) as home_hash,
-    coalesce(received.project_id, counted.project_id) as project_id,
-    coalesce(received.worked_on, counted.worked_on)
-    - ((day(coalesce(received.worked_on, counted.worked_on)) - 1) % 7)::integer as week,
-    coalesce(sum(received.logs_received), 0)::bigint as logs_received,
-    coalesce(sum(counted.logs_eligible), 0)::bigint as logs_eligible,
-    coalesce(sum(counted.logs_quarantined), 0)::bigint as logs_quarantined,
-    coalesce(sum(counted.logs_excluded), 0)::bigint as logs_excluded,
-    coalesce(sum(counted.logs_out_of_term), 0)::bigint as logs_out_of_term,
-    coalesce(sum(received.seconds_received), 0) as seconds_received,
-    coalesce(sum(counted.seconds_counted), 0) as seconds_counted
-from received
-full join counted
-    on received.project_id = counted.project_id and received.worked_on is not distinct from counted.worked_on
-group by all
+    home_hash,
+    project_id,
+    worked_on - ((worked_on - date_trunc('month', worked_on)::date) % 7)::integer as week,
+    coalesce(sum(logs_received), 0)::bigint as logs_received,
+    coalesce(sum(logs_eligible), 0)::bigint as logs_eligible,
+    coalesce(sum(logs_quarantined), 0)::bigint as logs_quarantined,
+    coalesce(sum(logs_excluded), 0)::bigint as logs_excluded,
+    coalesce(sum(logs_out_of_term), 0)::bigint as logs_out_of_term,
+    coalesce(sum(seconds_received), 0) as seconds_received,
+    coalesce(sum(seconds_counted), 0) as seconds_counted
+from parts
+group by home_hash, project_id, week

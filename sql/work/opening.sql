@@ -8,8 +8,8 @@ before as (
     select
         scope_contract.contract_id,
         balance_open.* exclude (home_hash, contract_id),
-        year(scope_contract.from_day) * 12 + month(scope_contract.from_day) as worked_month,
-        year(balance_open.week) * 12 + month(balance_open.week) = worked_month as is_of_month
+        datediff('month', date '1970-01-01', scope_contract.from_day) as worked_month,
+        datediff('month', date '1970-01-01', balance_open.week) = worked_month as is_of_month
     from temp.scope_contract
     left join (
         select *

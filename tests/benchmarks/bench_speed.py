@@ -26,7 +26,8 @@ CYCLES = 20
 @pytest.fixture(scope="session", autouse=True)
 def _tuned_as_the_command_is():
     if not is_tuned():
-        pytest.exit(f"the command abr tunes the C library; do so too: GLIBC_TUNABLES={TUNABLES} pytest ...", 1)
+        settings = " ".join(f"{name}={value}" for name, value in TUNABLES.items())
+        pytest.exit(f"the command abr tunes its allocators; do so too: {settings} pytest ...", 1)
 
 
 @pytest.fixture(scope="session")
