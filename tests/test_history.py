@@ -564,6 +564,14 @@ def test_a_step_of_the_date_alone_turns_a_future_log_into_a_valid_one(connection
     ]
 
 
+@pytest.mark.parametrize(("day", "due"), [(1, []), (2, [("project", "P-1", None)])])
+def test_a_step_of_the_date_looks_at_a_future_log_when_its_day_has_come(connection, day, due):
+    harness.receive(connection, FIRM)
+    run(connection, dt.date(2026, 1, 31))
+    reconciliation_engine.set_inputs(connection, dt.date(2026, 2, day), harness.DEFAULT)
+    assert read(connection, "from reconcile.due") == due
+
+
 def test_a_step_of_the_date_that_moves_nothing_writes_no_version(connection):
     told(connection, **FIRM)
     before = everything(connection, but={"audit.run"})

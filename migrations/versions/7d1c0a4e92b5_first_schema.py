@@ -1176,7 +1176,10 @@ select distinct
     home as id,
     null::date as from_day
 from audit.quarantine_open
-where entity = 'time_logs' and contains(reasons, 'future_dated')
+where
+    entity = 'time_logs'
+    and contains(reasons, 'future_dated')
+    and worked_on <= (select as_of from temp.cycle)
 """,
     "report.contract_position": """\
 -- One row per contract (contract_id): what is owed, what was billed, and every difference on its own side.

@@ -14,4 +14,7 @@ select distinct
     home as id,
     null::date as from_day
 from audit.quarantine_open
-where entity = 'time_logs' and contains(reasons, 'future_dated')
+where
+    entity = 'time_logs'
+    and contains(reasons, 'future_dated')
+    and worked_on <= (select as_of from temp.cycle)
