@@ -33,6 +33,22 @@ SCHEMAS: Final = (
     "report",
 )
 
+# How many homes may be told one by one, and by how many bits of their numbers more of them.
+FEW_HOMES: Final = 16
+HOME_BITS: Final = 131_072
+_FEW = "getvariable('few_contract_homes')::integer[]"
+# What tells the rows of a large table that a run looks at, by the number of their contract. The run has set the
+# variables: either a list of so many numbers (the last ones may be repeated), or else the bits of all of them.
+# By an equality DuckDB passes over whole row groups, but only afterwards over single rows; by an expression it passes
+# over rows before it reads their other cells, but over no row group, and beside another filter only if the expression
+# cannot fail. So the few are asked for twice. Where the list is NULL, all of it is folded away when a query is planned.
+MACROS: Final = {
+    "source.is_in_scope": f"(home) as case when {_FEW} is null "
+    f"then get_bit(getvariable('contract_homes')::bit, home & {HOME_BITS - 1}) = 1 "
+    f"else ({' or '.join(f'home = ({_FEW})[{place}]' for place in range(1, FEW_HOMES + 1))}) "
+    f"and list_contains({_FEW}, home) end",
+}
+
 
 def column(name: str, kind: TypeEngine[Any], comment: str | None = None, *, required: bool = False) -> Column[Any]:
     """Return a column that holds NULL unless it is required."""

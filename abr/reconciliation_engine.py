@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from abr import database, loading, views
 from abr.exceptions import ABRError, ContractComplianceError, DataIntegrityError, UsageError
+from abr.models import FEW_HOMES, HOME_BITS
 from abr.settings import Thresholds
 from abr.settings import thresholds as thresholds_of
 
@@ -49,19 +50,13 @@ _FIRST_FILLED = ("invoice_row", "early_line")
 _EVER = "'-infinity'::date"
 _KINDS = ("contract", "project", "invoice")
 _CHANGES = "select kind, id, from_day from source.change"
-# Which homes are in scope is said in so many bits, by the lowest bits of their numbers, as the views look at them: of a
-# hundred contracts in 50,000 they let 38 others through.
-_HOME_BITS = 131_072
 # The contract_hash of rows that name no contract, or came before their project or invoice.
 _NO_CONTRACT = "select 0 as home_hash"
 
 
 def _is_home_in(variable: str, column: str) -> str:
-    """Return the condition by which the rows of a large table whose home is not in scope are passed over.
-
-    The views have it too.
-    """
-    return f"get_bit(getvariable('{variable}')::bit, {column} & {_HOME_BITS - 1}) = 1"
+    """Return the condition by which the rows of a large table whose home is not among these bits are passed over."""
+    return f"get_bit(getvariable('{variable}')::bit, {column} & {HOME_BITS - 1}) = 1"
 
 
 # The kind of id that the home of a row in quarantine is.
@@ -651,21 +646,36 @@ def _filling(name: str, *, is_planned_once: bool, is_prepared: bool) -> str:
 
 
 def _set_homes(connection: Connection) -> None:
-    """Say which homes are in scope, as bits, in the variables that the views over large tables look at.
+    """Say which homes are in scope, in the variables that the views over large tables look at.
 
     An `in (select ...)` drops rows only after all their columns were read. An expression over one column does so
     before, for a whole run of equal numbers at once; where rows lie sorted by it that leaves next to nothing to read.
-    Rows of other homes that share a bit are let through; the ids decide.
+    A few contracts are told by their numbers, so that whole row groups are passed over (see models.MACROS), more as
+    bits, by the lowest ones of their numbers. Rows of other homes that share a bit are let through: of a hundred
+    contracts in 50,000 those of 38 others. The ids decide.
     """
     in_scope = {kind: f"select home_hash from temp.scope_{kind}" for kind in _KINDS}
-    formerly = [loading.former_contract_hashes(kind) for kind in ("project", "invoice")]
-    _set_bits(connection, "contract_homes", _NO_CONTRACT, in_scope["contract"], *formerly)
+    contracts = [_NO_CONTRACT, in_scope["contract"]]
+    contracts += [loading.former_contract_hashes(kind) for kind in ("project", "invoice")]
+    few = (
+        connection.exec_driver_sql(
+            f"select distinct home_hash from ({' union all '.join(contracts)}) limit {FEW_HOMES + 1}"
+        )
+        .scalars()
+        .all()
+    )
+    if len(few) > FEW_HOMES:
+        connection.exec_driver_sql("set variable few_contract_homes = null")
+        _set_bits(connection, "contract_homes", *contracts)
+    else:
+        padded = [*few, *[few[-1]] * (FEW_HOMES - len(few))]
+        connection.exec_driver_sql(f"set variable few_contract_homes = {padded}::integer[]")
     _set_bits(connection, "homes", *in_scope.values())
 
 
 def _set_bits(connection: Connection, variable: str, *homes: str) -> None:
     connection.exec_driver_sql(
-        f"set variable {variable} = (select bitstring_agg(home_hash & {_HOME_BITS - 1}, 0, {_HOME_BITS - 1}) "
+        f"set variable {variable} = (select bitstring_agg(home_hash & {HOME_BITS - 1}, 0, {HOME_BITS - 1}) "
         f"from ({' union all '.join(homes)}))"
     )
 
@@ -777,7 +787,7 @@ def _write_changes(connection: Connection, run_id: int) -> dict[str, int]:
         "case change when 'closed' then 'closed' else 'open' end as state from temp.finding_change order by home_hash",
     )
     run(
-        f"delete from audit.finding_open where {_is_home_in('contract_homes', 'finding_open.home_hash')} "
+        "delete from audit.finding_open where source.is_in_scope(finding_open.home_hash) "
         "and finding_id in (select finding_id from temp.finding_change)",
     )
     run(
@@ -806,13 +816,13 @@ def _write_changes(connection: Connection, run_id: int) -> dict[str, int]:
     )
     run(
         "delete from audit.balance_open using temp.scope_contract as scope "
-        f"where {_is_home_in('contract_homes', 'balance_open.home_hash')} "
+        "where source.is_in_scope(balance_open.home_hash) "
         "and balance_open.contract_id = scope.contract_id and coalesce(week >= from_day, true)"
     )
     run("insert into audit.balance_open by name from temp.balance order by home_hash")
     run(
         "delete from audit.invoice_span_open using temp.scope_contract as scope "
-        f"where {_is_home_in('contract_homes', 'invoice_span_open.home_hash')} "
+        "where source.is_in_scope(invoice_span_open.home_hash) "
         f"and invoice_span_open.contract_id = scope.contract_id and from_day = {_EVER}"
     )
     run(
@@ -982,9 +992,9 @@ def verify(connection: Connection) -> list[Difference]:
 
 
 def _changed_views(connection: Connection) -> list[Difference]:
-    stored = {name: views.canonical(sql) for name, sql in views.stored_text(connection).items()}
+    stored = views.rules(connection)
     with database.connect("duckdb:///:memory:") as fresh:
-        migrated = {name: views.canonical(sql) for name, sql in views.stored_text(fresh).items()}
+        migrated = views.rules(fresh)
     return [
         Difference("view", name, "missing" if name not in stored else "unknown" if name not in migrated else "replaced")
         for name in sorted(stored.keys() | migrated.keys())

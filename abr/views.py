@@ -114,6 +114,15 @@ def stored_text(connection: Connection) -> dict[str, str]:
     return {name: sql for name, sql in rows.fetchall() if not name.startswith(("main.", "temp."))}
 
 
+def stored_macros(connection: Connection) -> dict[str, str]:
+    """Return the text of every macro that views share as the database prints it, by name."""
+    rows = connection.exec_driver_sql(
+        "select schema_name || '.' || function_name, macro_definition from duckdb_functions() "
+        "where not internal and function_type = 'macro' order by all",
+    )
+    return {name: sql for name, sql in rows.fetchall() if not name.startswith(("main.", "temp."))}
+
+
 def canonical(sql: str) -> str:
     """Return a printed view in one spelling.
 
@@ -143,16 +152,21 @@ def canonical(sql: str) -> str:
 
 
 def digest(connection: Connection) -> str:
-    """Return the md5 of every view in the database: the rules that compute a run."""
+    """Return the md5 of every view and macro in the database: the rules that compute a run."""
     # A view that is made or replaced gets a new number, and asking for numbers is ten times as fast as for texts.
     numbers = tuple(connection.exec_driver_sql("select count(*), sum(view_oid) from duckdb_views()").one())
     known: tuple[tuple[int, int], str] | None = connection.info.get("abr_rules_digest")
     if known is None or known[0] != numbers:
-        stored = stored_text(connection)
-        text = "\n".join(f"{name}\n{canonical(sql)}" for name, sql in sorted(stored.items()))
+        text = "\n".join(f"{name}\n{sql}" for name, sql in rules(connection).items())
         known = (numbers, hashlib.md5(text.encode(), usedforsecurity=False).hexdigest())
         connection.info["abr_rules_digest"] = known
     return known[1]
+
+
+def rules(connection: Connection) -> dict[str, str]:
+    """Return the text of every view and macro of a database in one spelling, by name."""
+    stored = stored_text(connection) | stored_macros(connection)
+    return {name: canonical(sql) for name, sql in sorted(stored.items())}
 
 
 def frozen(scripts: ScriptDirectory) -> dict[str, str]:

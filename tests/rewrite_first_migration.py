@@ -8,7 +8,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.schema import CreateTable, SetColumnComment, SetTableComment
 
 from abr import views
-from abr.models import METADATA, SCHEMAS
+from abr.models import MACROS, METADATA, SCHEMAS
 
 REVISION = "7d1c0a4e92b5"
 PATH = views.packaged("migrations") / "versions" / f"{REVISION}_first_schema.py"
@@ -33,6 +33,9 @@ TABLES = (
 COMMENTS = (
 {comments})
 
+MACROS = (
+{macros})
+
 VIEWS = {{
 {views}}}
 
@@ -41,7 +44,7 @@ def upgrade() -> None:
     connection = op.get_bind()
     for schema in SCHEMAS:
         connection.exec_driver_sql(f"create schema {{schema}}")
-    for statement in (*TABLES, *COMMENTS):
+    for statement in (*TABLES, *COMMENTS, *MACROS):
         connection.exec_driver_sql(statement)
     op.replace_views(VIEWS)
 
@@ -68,6 +71,7 @@ def text() -> str:
         schemas="".join(f'    "{schema}",\n' for schema in SCHEMAS),
         tables="".join('    """\\\n' + "\n".join(map(str.rstrip, sql.splitlines())) + '""",\n' for sql in statements),
         comments="".join(f'    """{sql}""",\n' for sql in comments),
+        macros="".join(f'    """create macro {name}{text}""",\n' for name, text in MACROS.items()),
         views="".join(f'    "{name}": """\\\n{sql}""",\n' for name, sql in views.load().items()),
     )
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from abr import database, reconciliation_engine
+from abr import database, models, reconciliation_engine
 from tests import harness
 from tests.test_batches import BOOKS
 
@@ -57,15 +57,34 @@ def scans_of(connection, query):
     return [scan for node in plan for scan in scans(node) if scan[0] in LARGE_TABLES]
 
 
-def test_every_work_view_that_reads_a_large_table_looks_at_the_homes_before_it_reads_other_cells(connection):
-    found = {
+def large_reads(connection):
+    """Return the filters that every work view puts on the large tables it reads, by view and table."""
+    return {
         (name, table): filters
         for name in reconciliation_engine._filled_tables(connection)
         for table, filters in scans_of(connection, f"from work.{name}")
     }
+
+
+def test_every_work_view_that_reads_a_large_table_looks_at_the_homes_before_it_reads_other_cells(connection):
+    found = large_reads(connection)
     assert {name for name, _ in found} == set(reconciliation_engine._LARGE_READS)
     assert {table for _, table in found} == set(LARGE_TABLES)
-    assert [key for key, filters in found.items() if "get_bit" not in filters] == []
+    by_bits = [filters for (_, table), filters in found.items() if table == "audit.quarantine_open"]
+    by_number = [filters for (_, table), filters in found.items() if table != "audit.quarantine_open"]
+    assert [filters for filters in by_bits if "get_bit" not in filters] == []
+    # The numbers once for whole row groups, which may pass more, and once for single rows.
+    assert [one for one in by_number if not ("optional: " in one and "contains(" in one) or "get_bit" in one] == []
+
+
+def test_many_homes_are_looked_at_by_their_bits(connection):
+    connection.exec_driver_sql("create or replace temp table told as select getvariable('few_contract_homes') as few")
+    connection.exec_driver_sql("set variable few_contract_homes = null; set variable contract_homes = '0101'::bit")
+    try:
+        found = large_reads(connection)
+    finally:
+        connection.exec_driver_sql("set variable few_contract_homes = (select few from temp.told)")
+    assert [filters for filters in found.values() if "get_bit" not in filters or "contains(" in filters] == []
 
 
 def test_a_condition_outside_the_view_would_not_do(connection):
@@ -76,10 +95,43 @@ def test_a_condition_outside_the_view_would_not_do(connection):
     assert "get_bit" not in filters
 
 
-def test_the_homes_of_what_is_in_scope_are_the_bits_that_are_set(connection):
-    (bits,) = connection.exec_driver_sql("select bit_count(getvariable('contract_homes'))").one()
-    assert bits == 2  # of the contract, and of 0: rows that came before their project or invoice
+def test_the_homes_of_what_is_in_scope_are_the_numbers_that_are_set(connection):
+    (homes,) = connection.exec_driver_sql("select getvariable('few_contract_homes')").one()
+    assert len(homes) == models.FEW_HOMES
+    # Of the contract, and of 0: rows that came before their project or invoice.
+    assert set(homes) == {0, connection.exec_driver_sql("select home_hash from temp.scope_contract").scalar_one()}
     assert connection.exec_driver_sql("select count(*) from temp.log_row").scalar_one() == 3
+
+
+@pytest.mark.parametrize("touched", [models.FEW_HOMES - 1, models.FEW_HOMES])  # and 0, which is always looked at
+def test_few_contracts_are_found_by_number_and_more_by_bits_each_with_all_its_rows(touched):
+    contracts = [f"C-{number}" for number in range(models.FEW_HOMES + 8)]
+    books = {
+        name: [row | {column: contract for column in row if column == "contract_id"} for contract in contracts
+               for row in rows[:1]]
+        for name, rows in BOOKS.items() if name in ("contracts", "rates")
+    } | {
+        "projects": [{"project_id": f"P-{contract}", "contract_id": contract} for contract in contracts],
+        "time_logs": [
+            row | {"time_log_id": f"{contract} {number}", "project_id": f"P-{contract}"}
+            for contract in contracts for number, row in enumerate(BOOKS["time_logs"][:3])
+        ],
+    }  # fmt: skip
+    with harness.fresh_database() as connection:
+        harness.receive(connection, books)
+        harness.run(connection)
+        connection.exec_driver_sql(
+            "insert into source.change (kind, id) select 'contract', contract_id from source.contracts "
+            f"order by contract_id limit {touched}"
+        )
+        connection.commit()
+        harness.run(connection, keeps_work_tables=True)
+        few, logs, findings = connection.exec_driver_sql(
+            "select getvariable('few_contract_homes'), (select count(*) from temp.log_row), "
+            "(select count(*) from temp.open_finding)"
+        ).one()
+        assert (few is None) == (touched == models.FEW_HOMES)
+        assert (logs, findings) == (3 * touched, 3 * touched)
 
 
 @pytest.mark.parametrize("stopped_after", [1, 2, 3], ids=["the first run", "the one that prepares", "a prepared one"])

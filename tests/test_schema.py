@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from abr import database, views
 from abr.exceptions import DatabaseBusy, DataIntegrityError, SchemaMismatch, UsageError
-from abr.models import METADATA, SCHEMAS
+from abr.models import MACROS, METADATA, SCHEMAS
 from tests import harness, rewrite_first_migration
 
 MONEY = "DECIMAL(18,4)"
@@ -167,6 +167,8 @@ def catalog(connection):
         "constraints": "select schema_name, table_name, constraint_type, constraint_text, constraint_column_names "
         "from duckdb_constraints()",
         "views": "select schema_name, view_name, comment, sql from duckdb_views() where not internal",
+        "macros": "select schema_name, function_name, parameters, macro_definition from duckdb_functions() "
+        "where not internal",
         "sequences": "select schema_name, sequence_name, start_value, increment_by from duckdb_sequences()",
         "schemas": "select schema_name, comment from duckdb_schemas() where not internal",
     }
@@ -185,6 +187,8 @@ def test_the_catalog_of_models_and_views_is_that_of_upgrade_head(connection):
         for schema in SCHEMAS:
             other.exec_driver_sql(f"create schema {schema}")
         METADATA.create_all(other)
+        for name, text in MACROS.items():
+            other.exec_driver_sql(f"create macro {name}{text}")
         for statement in views.ddl(views.load()):
             other.exec_driver_sql(statement)
         other.commit()

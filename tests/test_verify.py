@@ -368,6 +368,14 @@ def test_a_view_that_was_replaced_is_named(replaceable, name, old, new):
     assert verified(replaceable) == [("view", name)]
 
 
+def test_a_macro_that_was_replaced_is_named():
+    with harness.fresh_database() as own:
+        harness.receive(own, FIRM)
+        harness.run(own)
+        change(own, "create or replace macro source.is_in_scope(home) as true")
+        assert verified(own) == [("view", "source.is_in_scope")]
+
+
 def test_a_view_that_was_dropped_or_added_is_named(replaceable):
     change(replaceable, "drop view report.leakage_aging", "create view report.extra as select 1 as one")
     found = reconciliation_engine.verify(replaceable)

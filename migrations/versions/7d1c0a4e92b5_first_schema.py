@@ -569,6 +569,10 @@ COMMENTS = (
     """COMMENT ON COLUMN source.time_logs.entered_at IS 'UTC'""",
 )
 
+MACROS = (
+    """create macro source.is_in_scope(home) as case when getvariable('few_contract_homes')::integer[] is null then get_bit(getvariable('contract_homes')::bit, home & 131071) = 1 else (home = (getvariable('few_contract_homes')::integer[])[1] or home = (getvariable('few_contract_homes')::integer[])[2] or home = (getvariable('few_contract_homes')::integer[])[3] or home = (getvariable('few_contract_homes')::integer[])[4] or home = (getvariable('few_contract_homes')::integer[])[5] or home = (getvariable('few_contract_homes')::integer[])[6] or home = (getvariable('few_contract_homes')::integer[])[7] or home = (getvariable('few_contract_homes')::integer[])[8] or home = (getvariable('few_contract_homes')::integer[])[9] or home = (getvariable('few_contract_homes')::integer[])[10] or home = (getvariable('few_contract_homes')::integer[])[11] or home = (getvariable('few_contract_homes')::integer[])[12] or home = (getvariable('few_contract_homes')::integer[])[13] or home = (getvariable('few_contract_homes')::integer[])[14] or home = (getvariable('few_contract_homes')::integer[])[15] or home = (getvariable('few_contract_homes')::integer[])[16]) and list_contains(getvariable('few_contract_homes')::integer[], home) end""",
+)
+
 VIEWS = {
     "work.scope_contract": """\
 -- One row per contract a run looks at (contract_id; empty for rows that name none), with its home_hash.
@@ -1135,7 +1139,7 @@ before as (
     left join (
         select *
         from audit.balance_open
-        where get_bit(getvariable('contract_homes')::bit, home_hash & 131071) = 1
+        where source.is_in_scope(home_hash)
     ) as balance_open
         on scope_contract.contract_id = balance_open.contract_id and scope_contract.from_day > balance_open.week
 
@@ -1273,7 +1277,7 @@ select
 from source.invoice_lines
 where
     ended_load_id is null
-    and get_bit(getvariable('contract_homes')::bit, contract_hash & 131071) = 1
+    and source.is_in_scope(contract_hash)
     and coalesce(invoice_id, '') in (select invoice_id from temp.scope_invoice)
 """,
     "staging.invoices": """\
@@ -1291,7 +1295,7 @@ select
 from source.invoices
 where
     ended_load_id is null
-    and get_bit(getvariable('contract_homes')::bit, contract_hash & 131071) = 1
+    and source.is_in_scope(contract_hash)
     and coalesce(invoice_id, '') in (select invoice_id from temp.scope_invoice)
 """,
     "staging.time_logs": """\
@@ -1319,7 +1323,7 @@ from source.time_logs
 inner join temp.scope_project on coalesce(time_logs.project_id, '') = scope_project.project_id
 where
     time_logs.ended_load_id is null
-    and get_bit(getvariable('contract_homes')::bit, time_logs.contract_hash & 131071) = 1
+    and source.is_in_scope(time_logs.contract_hash)
     and (time_logs.worked_on >= getvariable('first_day')::date or time_logs.worked_on is null)
     and coalesce(time_logs.worked_on >= scope_project.from_day, true)
 """,
@@ -2319,7 +2323,7 @@ from audit.finding_open
 inner join temp.scope_contract using (contract_id)
 left join temp.pool on finding_open.contract_id = pool.contract_id and finding_open.about = pool.about
 where
-    get_bit(getvariable('contract_homes')::bit, finding_open.home_hash & 131071) = 1
+    source.is_in_scope(finding_open.home_hash)
 """,
     "work.log_contract": """\
 -- One row per time log in scope (row_id): the contract it belongs to and how it got there. match is in_force, nearest
@@ -2788,7 +2792,7 @@ received as (
     inner join temp.scope_project on coalesce(time_logs.project_id, '') = scope_project.project_id
     where
         time_logs.ended_load_id is null
-        and get_bit(getvariable('contract_homes')::bit, time_logs.contract_hash & 131071) = 1
+        and source.is_in_scope(time_logs.contract_hash)
         and (time_logs.worked_on >= getvariable('first_day')::date or time_logs.worked_on is null)
         and coalesce(time_logs.worked_on >= scope_project.from_day, true)
     group by scope_project.home_hash, scope_project.project_id, time_logs.worked_on
@@ -3151,7 +3155,7 @@ select
     ) as raw
 from source.time_logs
 where
-    get_bit(getvariable('contract_homes')::bit, contract_hash & 131071) = 1
+    source.is_in_scope(contract_hash)
     and row_id >= list_min(getvariable('opened_time_logs')::bigint[])
     and row_id <= list_max(getvariable('opened_time_logs')::bigint[])
     and row_id in (select row_id from temp.quarantine_change where entity = 'time_logs' and change = 'opened')
@@ -3194,7 +3198,7 @@ select
     ) as raw
 from source.invoice_lines
 where
-    get_bit(getvariable('contract_homes')::bit, contract_hash & 131071) = 1
+    source.is_in_scope(contract_hash)
     and row_id >= list_min(getvariable('opened_invoice_lines')::bigint[])
     and row_id <= list_max(getvariable('opened_invoice_lines')::bigint[])
     and row_id in (select row_id from temp.quarantine_change where entity = 'invoice_lines' and change = 'opened')
@@ -3808,7 +3812,7 @@ select
 from audit.invoice_span_open
 inner join temp.scope_contract using (contract_id)
 where
-    get_bit(getvariable('contract_homes')::bit, invoice_span_open.home_hash & 131071) = 1
+    source.is_in_scope(invoice_span_open.home_hash)
     and scope_contract.from_day > '-infinity'
 """,
     "work.pooled_log": """\
@@ -4788,7 +4792,7 @@ def upgrade() -> None:
     connection = op.get_bind()
     for schema in SCHEMAS:
         connection.exec_driver_sql(f"create schema {schema}")
-    for statement in (*TABLES, *COMMENTS):
+    for statement in (*TABLES, *COMMENTS, *MACROS):
         connection.exec_driver_sql(statement)
     op.replace_views(VIEWS)
 

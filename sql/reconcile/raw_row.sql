@@ -89,7 +89,7 @@ select
     ) as raw
 from source.time_logs
 where
-    get_bit(getvariable('contract_homes')::bit, contract_hash & 131071) = 1
+    source.is_in_scope(contract_hash)
     and row_id >= list_min(getvariable('opened_time_logs')::bigint[])
     and row_id <= list_max(getvariable('opened_time_logs')::bigint[])
     and row_id in (select row_id from temp.quarantine_change where entity = 'time_logs' and change = 'opened')
@@ -132,7 +132,7 @@ select
     ) as raw
 from source.invoice_lines
 where
-    get_bit(getvariable('contract_homes')::bit, contract_hash & 131071) = 1
+    source.is_in_scope(contract_hash)
     and row_id >= list_min(getvariable('opened_invoice_lines')::bigint[])
     and row_id <= list_max(getvariable('opened_invoice_lines')::bigint[])
     and row_id in (select row_id from temp.quarantine_change where entity = 'invoice_lines' and change = 'opened')

@@ -11,4 +11,4 @@ from audit.finding_open
 inner join temp.scope_contract using (contract_id)
 left join temp.pool on finding_open.contract_id = pool.contract_id and finding_open.about = pool.about
 where
-    get_bit(getvariable('contract_homes')::bit, finding_open.home_hash & 131071) = 1
+    source.is_in_scope(finding_open.home_hash)

@@ -12,5 +12,5 @@ select
 from source.invoices
 where
     ended_load_id is null
-    and get_bit(getvariable('contract_homes')::bit, contract_hash & 131071) = 1
+    and source.is_in_scope(contract_hash)
     and coalesce(invoice_id, '') in (select invoice_id from temp.scope_invoice)

@@ -22,6 +22,6 @@ from source.time_logs
 inner join temp.scope_project on coalesce(time_logs.project_id, '') = scope_project.project_id
 where
     time_logs.ended_load_id is null
-    and get_bit(getvariable('contract_homes')::bit, time_logs.contract_hash & 131071) = 1
+    and source.is_in_scope(time_logs.contract_hash)
     and (time_logs.worked_on >= getvariable('first_day')::date or time_logs.worked_on is null)
     and coalesce(time_logs.worked_on >= scope_project.from_day, true)

@@ -44,5 +44,5 @@ select
 from audit.invoice_span_open
 inner join temp.scope_contract using (contract_id)
 where
-    get_bit(getvariable('contract_homes')::bit, invoice_span_open.home_hash & 131071) = 1
+    source.is_in_scope(invoice_span_open.home_hash)
     and scope_contract.from_day > '-infinity'

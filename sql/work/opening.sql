@@ -14,7 +14,7 @@ before as (
     left join (
         select *
         from audit.balance_open
-        where get_bit(getvariable('contract_homes')::bit, home_hash & 131071) = 1
+        where source.is_in_scope(home_hash)
     ) as balance_open
         on scope_contract.contract_id = balance_open.contract_id and scope_contract.from_day > balance_open.week
 
