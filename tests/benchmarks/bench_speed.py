@@ -1,8 +1,10 @@
-"""How fast the main job is, at a million logs.
+r"""How fast the main job is, at a million logs.
 
-    GLIBC_TUNABLES=glibc.malloc.tcache_count=2000 pytest -n 0 tests/benchmarks/bench_speed.py
+    GLIBC_TUNABLES=glibc.malloc.tcache_count=2000 \
+    DUCKDB_JE_MALLOC_CONF=tcache_max:4194304,tcache_nslots_large:200,lg_tcache_nslots_mul:3 \
+    pytest -n 0 tests/benchmarks/bench_speed.py
 
-The setting is the one that the command abr starts itself with (abr/__main__.py).
+The settings are those that the command abr starts itself with (abr/__main__.py).
 Not part of the default suite, because machines are noisy. What is compared is compared in one run.
 ABR_BENCHMARK_LOGS sets another size.
 """

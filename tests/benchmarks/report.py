@@ -85,7 +85,7 @@ FIGURES = (
     *_cycle_figures("nothing", "nothing new", {M1: 25, M10: 25, M100: 30}),
     Figure("peak memory, 20 new logs a cycle", "GB", _peak("steady"), {M1: 0.5, M10: 1, M100: 3}),
     Figure("peak memory, 1,000 new logs a cycle", "GB", _peak("burst")),
-    Figure(f"with ABR_MEMORY_LIMIT={scale.LITTLE_MEMORY}: peak memory", "GB",
+    Figure(f"with ABR_MEMORY_LIMIT={scale.LITTLE_MEMORY}, {scale.LITTLE_MEMORY_OF_MANY} at 100M: peak memory", "GB",
            lambda m, _: m["limited"]["peak_bytes"] / GIGABYTE, {M1: 0.5, M10: 1, M100: 3}),
     Figure("  20 new logs in 10 contracts, published, p95", "ms", lambda m, _: firm.p95(m["limited"]["published_ms"])),
     Figure("tidying after a cycle of 1,000 new logs, longest", "ms", _cycle("burst", "tidied_ms", max),

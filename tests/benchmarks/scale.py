@@ -40,7 +40,8 @@ POLARS_ROUNDS = 5
 DIFFERENCES_SHOWN = 20
 SAMPLE = 500  # contracts
 # For what looks at everything, and for cycles with little memory: ABR_MEMORY_LIMIT, as a user would set it.
-MEMORY_LIMIT, LITTLE_MEMORY = "8GB", "500MB"
+MEMORY_LIMIT, LITTLE_MEMORY, LITTLE_MEMORY_OF_MANY = "8GB", "500MB", "2GB"
+MANY = 50_000_000  # logs
 
 Measures = dict[str, Any]
 
@@ -49,6 +50,7 @@ def measured(folder: Path, logs: int, *, cycles: int) -> Measures:
     """Build the firm in the folder unless it is there, measure everything, and return the raw numbers."""
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{logs:,} logs"
+    little = LITTLE_MEMORY if logs < MANY else LITTLE_MEMORY_OF_MANY
     built = _built(folder, logs, name)
     as_of = dt.date.fromisoformat(built["until"])
     path = folder / "measured.duckdb"
@@ -57,7 +59,7 @@ def measured(folder: Path, logs: int, *, cycles: int) -> Measures:
         shutil.copyfile(folder / "abr.duckdb", path)
     steps: Mapping[str, Callable[[], Measures | None]] = {
         "cycles": lambda: {kind: apart(_cycles, path, as_of, kind, cycles, name) for kind in KINDS},
-        "limited": lambda: apart(_cycles, path, as_of, "steady", cycles, f"{name}, {LITTLE_MEMORY}", LITTLE_MEMORY),
+        "limited": lambda: apart(_cycles, path, as_of, "steady", cycles, f"{name}, {little}", little),
         "everything": lambda: apart(_everything, path, as_of, name),
         "views": lambda: apart(_views, path, as_of, name),
         "polars": lambda: _polars_if_it_fits(path, name),
