@@ -2,7 +2,8 @@
 
 import datetime as dt
 import json
-from decimal import Decimal
+import random
+from decimal import ROUND_HALF_UP, Decimal
 
 import pyarrow as pa
 import pytest
@@ -489,6 +490,26 @@ def test_a_cell_that_cannot_be_read_sets_its_row_aside_and_is_kept_as_it_was_giv
         assert json.loads(found[cell]["raw"])[column] == cell
         assert column in found[cell]["detail"]
         assert cell.strip("\x00") in found[cell]["detail"] or "\x00" in cell
+
+
+@pytest.mark.parametrize(("cell", "unit_seconds"), [("hours", 3600), ("minutes", 60), ("seconds", 1)])
+def test_however_many_decimals_a_duration_has_it_is_rounded_once_half_away_from_zero(connection, cell, unit_seconds):
+    chance = random.Random(cell)
+    texts = [
+        f"{chance.choice(['', '-'])}{chance.randrange(24)}.{chance.randrange(10**places):0{places}}"
+        for places in range(1, 15)
+        for _ in range(20)
+    ]
+    # Half a second, and what lies next to it, at nine decimals and more.
+    texts += ["0.00125", "-0.00125", "0.025", "-0.025", "0.5", "-0.5", "0.499999999", "0.4999999999"]
+    texts += ["0.000138888", "0.000138889", "0.0001388888", "0.0001388889"]
+    rows = {f"L-{place}": text for place, text in enumerate(texts)}
+    receive(connection, time_logs=[LOG | WITHOUT_DURATION | {"time_log_id": key, cell: text}
+                                   for key, text in rows.items()])  # fmt: skip
+    found = dict(read(connection, "select time_log_id, seconds from source.time_logs where ended_load_id is null"))
+    assert found == {
+        key: int((Decimal(text) * unit_seconds).quantize(Decimal(1), ROUND_HALF_UP)) for key, text in rows.items()
+    }
 
 
 MEGABYTES = "7" * 10_000_000
