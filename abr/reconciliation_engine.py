@@ -316,8 +316,8 @@ def _reconcile(
     batches_left = scope_to_changes(connection)
     run_id = connection.exec_driver_sql("select coalesce(max(run_id), 0) + 1 from audit.run").scalar_one()
     counts = dict.fromkeys(_FINDING_COUNTS, 0)
-    is_anything_new = is_scoped(connection)
-    if is_anything_new:
+    log_counts = {name: getattr(before, name) if before else 0 for name in _LOG_COUNTS}
+    if is_scoped(connection):
         fill_work_tables(
             connection,
             is_planned_once=is_same and batches_left == 1,
@@ -325,12 +325,12 @@ def _reconcile(
         )
         require_control_totals(connection)
         counts = _write_changes(connection, run_id)
+        # The sum of all there are would take the longer the more there are.
+        for name, difference in _renew_log_counts(connection).items():
+            log_counts[name] += difference
     _clear_changes(connection, batches_left)
     if is_strict:
         _require_compliance(connection)
-    totals = before
-    if totals is None or is_anything_new:
-        totals = connection.exec_driver_sql(f"select {_SUMMED_LOG_COUNTS} from audit.log_count_open").one()
     finished_at = clock()
     run = Run(
         run_id=run_id,
@@ -340,7 +340,7 @@ def _reconcile(
         status="ok",
         error=None,
         duration_ms=_milliseconds(started_at, finished_at),
-        **{name: getattr(totals, name) for name in _LOG_COUNTS},
+        **log_counts,
         **counts,
         rules_digest=rules_digest,
         settings=settings_json,
@@ -431,7 +431,8 @@ def _make_batches(connection: Connection) -> None:
     """Deal what is touched out to batches (kind, id, number).
 
     What an id weighs is read from the numbers that its rows carry; two projects that share one count twice. A project
-    counts with its contract where that was touched too.
+    counts with its contract where that was touched too. Contracts come in the order of their numbers: so their rows lie
+    in the large tables, and so what the batches write comes to lie.
     """
     touched = "select distinct kind, id from source.change"
     connection.exec_driver_sql(
@@ -460,7 +461,11 @@ def _make_batches(connection: Connection) -> None:
             select kind, id, 1 + coalesce(sum(log_count), 0) as weight
             from ({touched}) left join owner using (kind, id) group by all
         )
-        select kind, id, (sum(weight) over (order by kind, id) - weight) // {_BATCH_LOGS} as number from weighed
+        select
+            kind,
+            id,
+            (sum(weight) over (order by kind, {loading.home_hash("id")}, id) - weight) // {_BATCH_LOGS} as number
+        from weighed
         """,
     )
 
@@ -806,15 +811,6 @@ def _write_changes(connection: Connection, run_id: int) -> dict[str, int]:
     )
     _write_quarantine(connection, run_id)
     run(
-        "delete from audit.log_count_open using temp.scope_project as scope "
-        f"where {_is_home_in('homes', 'log_count_open.home_hash')} "
-        "and log_count_open.project_id = scope.project_id and coalesce(week >= from_day, true)"
-    )
-    run(
-        "insert into audit.log_count_open by name select home_hash, project_id, week, "
-        f"{', '.join(_LOG_COUNTS)} from temp.log_count where logs_received > 0 order by home_hash",
-    )
-    run(
         "delete from audit.balance_open using temp.scope_contract as scope "
         "where source.is_in_scope(balance_open.home_hash) "
         "and balance_open.contract_id = scope.contract_id and coalesce(week >= from_day, true)"
@@ -834,6 +830,25 @@ def _write_changes(connection: Connection, run_id: int) -> dict[str, int]:
     for change, count in counted:
         counts[f"findings_{change}"] = count
     return counts
+
+
+def _renew_log_counts(connection: Connection) -> dict[str, int]:
+    """Renew the stored counts of time logs, and return by how much each of them has changed."""
+    run = connection.exec_driver_sql
+    counts = ", ".join(_LOG_COUNTS)
+    before = run(
+        "delete from audit.log_count_open using temp.scope_project as scope "
+        f"where {_is_home_in('homes', 'log_count_open.home_hash')} "
+        "and log_count_open.project_id = scope.project_id and coalesce(week >= from_day, true) "
+        f"returning {', '.join(f'log_count_open.{name}' for name in _LOG_COUNTS)}"
+    ).fetchall()
+    run(
+        f"insert into audit.log_count_open by name select home_hash, project_id, week, {counts} "
+        "from temp.log_count where logs_received > 0 order by home_hash",
+    )
+    after = run(f"select {_SUMMED_LOG_COUNTS} from temp.log_count where logs_received > 0").one()
+    gone = [sum(column) for column in zip(*before, strict=True)] or [0] * len(_LOG_COUNTS)
+    return {name: after[place] - gone[place] for place, name in enumerate(_LOG_COUNTS)}
 
 
 def _write_quarantine(connection: Connection, run_id: int) -> None:
