@@ -983,8 +983,9 @@ def verify(connection: Connection) -> list[Difference]:
     """Recompute everything from the sources and compare it with what is stored; return every difference.
 
     Compared: views with the migrations', source rows with the digests taken when they were loaded, open state with the
-    newest versions, and findings, positions, quarantine and log counts with a fresh computation as of the last run.
-    What was touched since that run is left out: it is the next run's. Nothing is written.
+    newest versions, the last run's counts with the stored ones, and findings, positions, quarantine and log counts with
+    a fresh computation as of the last run. What was touched since that run is left out: it is the next run's. Nothing
+    is written.
     Raises UsageError before the first run.
     """
     last = connection.exec_driver_sql(
