@@ -709,7 +709,10 @@ def _create_contracts(cursor: duckdb.DuckDBPyConnection, first: int, last: int) 
             special_project is not null or sim_slice(draw_2, 24, 3) > 0 as pools_project,
             special_person is not null or sim_slice(draw_2, 24, 3) < 2 as pools_person,
             sim_slice(draw_2, 28, 7) as issue_day,
-            case when grace_days = 0 then 0 when sim_slice(draw_2, 30, 10) < 8 then 2 + sim_slice(draw_2, 34, 5) end
+            -- Beyond the first forty, contracts are billed for the month so far some weeks late.
+            case when grace_days = 0 then 0
+                when sim_slice(draw_2, 30, 10) < 8 and block = 0 then 2 + sim_slice(draw_2, 34, 5)
+                when sim_slice(draw_2, 30, 10) < 8 then 14 + sim_slice(draw_2, 34, 15) end
                 as lag_days,
             sim_slice(draw_2, 32, 4) as log_style,
             sim_slice(draw_2, 36, 4) as line_style,
