@@ -130,8 +130,13 @@ _OWN_COLUMNS = (
     "home_hash",
 )
 
-# What the rows of a large table belong to, and for those that do not name their contract the data set that does.
-HOMES = {"time_logs": "project_id", "invoices": "invoice_id", "invoice_lines": "invoice_id"}
+# What rows are found by besides their contract, and for those that do not name it the data set that does.
+HOMES = {
+    "projects": "project_id",
+    "time_logs": "project_id",
+    "invoices": "invoice_id",
+    "invoice_lines": "invoice_id",
+}
 OWNERS = {"time_logs": "projects", "invoice_lines": "invoices"}
 # From so many changed time logs on a load says whose they are, and not which, for what follows is looked at whole.
 _CHANGED_LOGS_MAX = 100_000
@@ -366,25 +371,16 @@ def _live(connection: Connection, dataset: str, keys: str) -> str:
 def _insert_read_rows(
     connection: Connection, dataset: str, source: str, *, load_id: int, first_row_id: int, count: int
 ) -> None:
-    relation = "temp.read_row"
-    if dataset in HOMES:
-        is_large = count >= _SORTED_ROWS_MIN
-        number, join = _OWN_CONTRACT_HASH, ""
-        if dataset in OWNERS:
-            home = HOMES[dataset]
-            owners = contract_hashes(dataset, "" if is_large else f"and {home} in (select {home} from temp.read_row)")
-            number, join = "coalesce(contract_hash, 0)", f"left join ({owners}) as owner on read_row.{home} = owner.id"
-        relation = (
-            f"(select read_row.*, {number} as contract_hash from temp.read_row {join} "
-            f"{'order by contract_hash, home_hash' if is_large else ''})"
-        )
-    names = ", ".join(
-        [
-            *("odd_cells", "raw", "digest", "key_hash"),
-            *(["contract_hash", "home_hash"] if dataset in HOMES else []),
-            *columns_of(dataset),
-        ]
-    )
+    is_large = count >= _SORTED_ROWS_MIN
+    hashes = ["contract_hash", *(["home_hash"] if dataset in HOMES else [])]
+    number, join = _OWN_CONTRACT_HASH, ""
+    if dataset in OWNERS:
+        home = HOMES[dataset]
+        owners = contract_hashes(dataset, "" if is_large else f"and {home} in (select {home} from temp.read_row)")
+        number, join = "coalesce(contract_hash, 0)", f"left join ({owners}) as owner on read_row.{home} = owner.id"
+    order = f"order by {', '.join(hashes)}" if is_large else ""
+    relation = f"(select read_row.*, {number} as contract_hash from temp.read_row {join} {order})"
+    names = ", ".join(["odd_cells", "raw", "digest", "key_hash", *hashes, *columns_of(dataset)])
     with _joins_as_written(connection):
         connection.exec_driver_sql(
             f"insert into source.{dataset} (row_id, source, started_load_id, raw_digest, {names}) "
@@ -427,7 +423,7 @@ def former_contract_hashes(kind: str) -> str:
 
 
 def is_contract_hash(dataset: str) -> str:
-    """Return a condition that holds where a row of a large data set carries a contract_hash it can have been given."""
+    """Return a condition that holds where a row carries a contract_hash it can have been given."""
     if dataset not in OWNERS:
         return f"contract_hash = {_OWN_CONTRACT_HASH}"
     home = HOMES[dataset]

@@ -100,16 +100,15 @@ def home_hash(what: str) -> Column[Any]:
     return column("home_hash", Integer(), f"number made of the {what}; rows lie sorted by it", required=True)
 
 
-def contract_hash(owner: str) -> Column[Any]:
-    """Return the column that does so for rows that do not name their contract: it stands with their project or invoice.
+def contract_hash(owner: str | None = None) -> Column[Any]:
+    """Return the column that lets a run find the rows of a few contracts, named in the row or by its owner.
 
-    Projects and invoices may come after them, and move. A run looks for every contract that they have ever had, and 0.
+    An owner, a project or an invoice, may come after its rows, and move. A run looks for every contract that those in
+    scope have ever had, and 0.
     """
+    whose = f"contract that the {owner} had when the row was written" if owner else "contract id"
     return column(
-        "contract_hash",
-        Integer(),
-        f"number made of the contract that the {owner} had when the row was written, 0 for none; rows lie sorted by it",
-        required=True,
+        "contract_hash", Integer(), f"number made of the {whose}, 0 for none; rows lie sorted by it", required=True
     )
 
 
@@ -118,6 +117,7 @@ CONTRACT: Final = table(
     "contracts",
     "One row per received version of a contract.",
     *source_row(),
+    contract_hash(),
     column("contract_id", String()),
     column("client", String()),
     column("currency", String()),
@@ -147,6 +147,8 @@ PROJECT: Final = table(
     "projects",
     "One row per received version of a project under a contract.",
     *source_row(),
+    contract_hash(),
+    home_hash("project id"),
     column("project_id", String()),
     column("contract_id", String()),
     column("name", String()),
@@ -158,6 +160,7 @@ RATE: Final = table(
     "rates",
     "One row per received version of an hourly rate.",
     *source_row(),
+    contract_hash(),
     column("contract_id", String()),
     column("project_id", String()),
     column("person", String()),
@@ -194,9 +197,7 @@ INVOICE: Final = table(
     "invoices",
     "One row per received version of an invoice.",
     *source_row(),
-    column(
-        "contract_hash", Integer(), "number made of the contract id, 0 without; rows lie sorted by it", required=True
-    ),
+    contract_hash(),
     home_hash("invoice id"),
     column("invoice_id", String()),
     column("contract_id", String()),
@@ -320,6 +321,7 @@ def position_columns() -> tuple[Column[Any], ...]:
     """Return the columns that say what is known of a contract's position."""
     return (
         column("run_id", BigInteger(), "the run that wrote this version", required=True),
+        home_hash("contract id"),
         column("contract_id", String(), required=True),
         column("client", String()),
         column("currency", String()),
@@ -364,7 +366,7 @@ def quarantine_columns() -> tuple[Column[Any], ...]:
     return (
         column("run_id", BigInteger(), "the run that wrote this version", required=True),
         column("opened_run_id", BigInteger(), "the run that set the row aside", required=True),
-        home_hash("home"),
+        contract_hash("row or its owner"),
         column("quarantine_id", String(), "hash of data set, source, key and content", required=True),
         column("row_id", BigInteger(), "the row in source", required=True),
         column("home", String(), "the contract, project or invoice a run finds the row by", required=True),

@@ -31,9 +31,12 @@ _LOG_COUNTS = ("logs_received", "logs_eligible", "logs_quarantined", "logs_exclu
 _SUMMED_LOG_COUNTS = ", ".join(f"coalesce(sum({name}), 0)::bigint as {name}" for name in _LOG_COUNTS)
 SECONDS_PER_HOUR = Decimal(3600)
 _FINDING_COUNTS = ("findings_opened", "findings_changed", "findings_closed")
-# The work tables that read a large table; planned for every run, as what they may pass over differs.
+# The work tables that read a table which grows; planned for every run, as what they may pass over differs.
 _LARGE_READS = (
     "early_line",
+    "contract_row",
+    "project_row",
+    "rate_row",
     "log_row",
     "invoice_row",
     "line_row",
@@ -43,9 +46,10 @@ _LARGE_READS = (
     "opening",
     "invoice_span",
     "open_quarantine",
+    "position_change",
 )
 # The work tables that decide how far back a run must look; they are filled before all others.
-_FIRST_FILLED = ("invoice_row", "early_line")
+_FIRST_FILLED = ("project_row", "invoice_row", "early_line")
 # As a from_day: all time logs.
 _EVER = "'-infinity'::date"
 _KINDS = ("contract", "project", "invoice")
@@ -66,49 +70,44 @@ _KIND_OF_HOME = (
 )
 
 
-def _ties(invoices: str, of_invoice: str, of_contract: str) -> tuple[tuple[str, str, str], ...]:
+def _ties(rows_of: Callable[[str, str], str]) -> tuple[tuple[str, str, str], ...]:
     """Return what belongs to what is in scope, and is therefore in scope too, from the same day on.
 
-    Each tie: of which kind to which, and what selects the ids. `invoices` is where invoices are looked for, the other
-    two say which, those of an invoice and those of a contract.
+    Each tie: of which kind to which, and what selects the ids. `rows_of` says where the live projects or invoices are
+    looked for that have one of the homes in scope in a column.
     """
-    return (
-        (
-            "invoice",
-            "contract",
+    # Invoices without an id are looked at together, projects without one are nobody's.
+    ids = {"project": "project_id", "invoice": "coalesce(invoice_id, '')"}
+    ties: list[tuple[str, str, str]] = []
+    for kind, owned_id in ids.items():
+        ties += (
             (
-                f"select contract_id, from_day from {invoices} as invoices inner join temp.scope_invoice as scope "
-                "on coalesce(invoices.invoice_id, '') = scope.invoice_id "
-                f"where contract_id is not null and {of_invoice}"
+                kind,
+                "contract",
+                (
+                    f"select contract_id, from_day from {rows_of(f'{kind}s', 'home_hash')} as owned "
+                    f"inner join temp.scope_{kind} as scope on {owned_id.replace(f'{kind}_id', f'owned.{kind}_id')} "
+                    f"= scope.{kind}_id where contract_id is not null"
+                ),
             ),
-        ),
-        (
-            "project",
-            "contract",
             (
-                "select contract_id, from_day from source.projects inner join temp.scope_project using (project_id) "
-                "where ended_load_id is null and contract_id is not null"
+                "contract",
+                kind,
+                (
+                    f"select {owned_id}, from_day from {rows_of(f'{kind}s', 'contract_hash')} as owned "
+                    "inner join temp.scope_contract as scope on coalesce(owned.contract_id, '') = scope.contract_id"
+                ),
             ),
-        ),
-        (
-            "contract",
-            "project",
-            (
-                "select project_id, from_day from source.projects inner join temp.scope_contract as scope "
-                "on coalesce(projects.contract_id, '') = scope.contract_id "
-                "where ended_load_id is null and project_id is not null"
-            ),
-        ),
-        (
-            "contract",
-            "invoice",
-            (
-                f"select coalesce(invoice_id, ''), from_day from {invoices} as invoices "
-                "inner join temp.scope_contract as scope on coalesce(invoices.contract_id, '') = scope.contract_id "
-                f"where {of_contract}"
-            ),
-        ),
-    )
+        )
+    return tuple(ties)
+
+
+def _source_rows(dataset: str, home: str) -> str:
+    return f"(from source.{dataset} where ended_load_id is null and {_is_home_in('tied_homes', home)})"
+
+
+def _rows_in_scope(dataset: str, _: str) -> str:
+    return f"temp.{dataset.removesuffix('s')}_row"
 
 
 # The first day of the week that a from_day lies in, as temp.balance has them. It is the day itself for days that never
@@ -558,16 +557,9 @@ def _adding_touched(touched: str) -> list[str]:
     ]
 
 
-_ADDING_TIED = [
-    (kind, to, _adding(to, ids))
-    for kind, to, ids in _ties(
-        "source.invoices",
-        f"ended_load_id is null and {_is_home_in('tied_homes', 'invoices.home_hash')}",
-        f"ended_load_id is null and {_is_home_in('tied_homes', 'invoices.contract_hash')}",
-    )
-]
-# When the scope is complete and its invoices are read; what changes is from which day on.
-_ADDING_EARLIER_TIED = [(kind, to, _adding(to, ids)) for kind, to, ids in _ties("temp.invoice_row", "true", "true")]
+_ADDING_TIED = [(kind, to, _adding(to, ids)) for kind, to, ids in _ties(_source_rows)]
+# When the scope is complete, and its projects and invoices are read; what changes is from which day on.
+_ADDING_EARLIER_TIED = [(kind, to, _adding(to, ids)) for kind, to, ids in _ties(_rows_in_scope)]
 _ADDING_EARLIER = _adding("contract", _EARLIER)
 _KEEPING_EARLIEST = [
     f"delete from temp.scope_{kind} using temp.scope_{kind} as earlier "
@@ -580,8 +572,7 @@ _SCOPE_STATEMENTS = {
     for place, statement in enumerate(
         [
             *_adding_touched(_CHANGES),
-            *(adding for _, _, adding in _ADDING_TIED if not _is_planned_anew(adding)),
-            *(adding for _, _, adding in _ADDING_EARLIER_TIED if adding not in {tie[2] for tie in _ADDING_TIED}),
+            *(adding for _, _, adding in _ADDING_EARLIER_TIED),
             _ADDING_EARLIER,
             *_KEEPING_EARLIEST,
         ],
@@ -804,7 +795,10 @@ def _write_changes(connection: Connection, run_id: int) -> dict[str, int]:
         f"insert into audit.position by name select * exclude (change), {run_id} as run_id, "
         "case change when 'closed' then 'closed' else 'open' end as state from temp.position_change",
     )
-    run("delete from audit.position_open where contract_id in (select contract_id from temp.position_change)")
+    run(
+        "delete from audit.position_open where source.is_in_scope(position_open.home_hash) "
+        "and contract_id in (select contract_id from temp.position_change)",
+    )
     run(
         f"insert into audit.position_open by name select * exclude (change), {run_id} as run_id "
         "from temp.position_change where change != 'closed'",
@@ -865,12 +859,16 @@ def _write_quarantine(connection: Connection, run_id: int) -> None:
         f"{run_id} as run_id, coalesce(opened_run_id, {run_id}) as opened_run_id, "
         "coalesce(quarantine_change.raw, raw_row.raw, '{}') as raw "
         "from temp.quarantine_change left join reconcile.raw_row "
-        "on quarantine_change.entity = raw_row.dataset and quarantine_change.row_id = raw_row.row_id",
+        "on quarantine_change.entity = raw_row.dataset and quarantine_change.row_id = raw_row.row_id "
+        "order by contract_hash",
     )
-    run("delete from audit.quarantine_open where quarantine_id in (select quarantine_id from temp.quarantine_change)")
+    run(
+        "delete from audit.quarantine_open where source.is_in_scope(quarantine_open.contract_hash) "
+        "and quarantine_id in (select quarantine_id from temp.quarantine_change)",
+    )
     run(
         f"insert into audit.quarantine_open by name from audit.quarantine where run_id = {run_id} "
-        "and state in ('open', 'waived')",
+        "and state in ('open', 'waived') order by contract_hash",
     )
 
 
@@ -1036,9 +1034,9 @@ def _changed_sources(connection: Connection) -> list[Difference]:
 
 
 def _misplaced(dataset: str) -> str:
-    """Return a condition that holds for rows of a large data set that a run would not find."""
+    """Return a condition that holds for rows of a data set that a run would not find."""
     home = loading.home_hash_of(dataset)
-    return f"or home_hash != {home} or not {loading.is_contract_hash(dataset)}" if home else ""
+    return f"{f'or home_hash != {home} ' if home else ''}or not {loading.is_contract_hash(dataset)}"
 
 
 def _broken_histories(connection: Connection) -> list[Difference]:

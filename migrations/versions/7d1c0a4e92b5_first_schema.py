@@ -115,6 +115,7 @@ CREATE TABLE audit.log_count_open (
     """\
 CREATE TABLE audit.position (
     run_id BIGINT NOT NULL,
+    home_hash INTEGER NOT NULL,
     contract_id VARCHAR NOT NULL,
     client VARCHAR,
     currency VARCHAR,
@@ -140,6 +141,7 @@ CREATE TABLE audit.position (
     """\
 CREATE TABLE audit.position_open (
     run_id BIGINT NOT NULL,
+    home_hash INTEGER NOT NULL,
     contract_id VARCHAR NOT NULL,
     client VARCHAR,
     currency VARCHAR,
@@ -165,7 +167,7 @@ CREATE TABLE audit.position_open (
 CREATE TABLE audit.quarantine (
     run_id BIGINT NOT NULL,
     opened_run_id BIGINT NOT NULL,
-    home_hash INTEGER NOT NULL,
+    contract_hash INTEGER NOT NULL,
     quarantine_id VARCHAR NOT NULL,
     row_id BIGINT NOT NULL,
     home VARCHAR NOT NULL,
@@ -187,7 +189,7 @@ CREATE TABLE audit.quarantine (
 CREATE TABLE audit.quarantine_open (
     run_id BIGINT NOT NULL,
     opened_run_id BIGINT NOT NULL,
-    home_hash INTEGER NOT NULL,
+    contract_hash INTEGER NOT NULL,
     quarantine_id VARCHAR NOT NULL,
     row_id BIGINT NOT NULL,
     home VARCHAR NOT NULL,
@@ -269,6 +271,7 @@ CREATE TABLE source.contracts (
     digest BIGINT NOT NULL,
     raw_digest BIGINT,
     key_hash INTEGER NOT NULL,
+    contract_hash INTEGER NOT NULL,
     contract_id VARCHAR,
     client VARCHAR,
     currency VARCHAR,
@@ -364,6 +367,8 @@ CREATE TABLE source.projects (
     digest BIGINT NOT NULL,
     raw_digest BIGINT,
     key_hash INTEGER NOT NULL,
+    contract_hash INTEGER NOT NULL,
+    home_hash INTEGER NOT NULL,
     project_id VARCHAR,
     contract_id VARCHAR,
     name VARCHAR,
@@ -381,6 +386,7 @@ CREATE TABLE source.rates (
     digest BIGINT NOT NULL,
     raw_digest BIGINT,
     key_hash INTEGER NOT NULL,
+    contract_hash INTEGER NOT NULL,
     contract_id VARCHAR,
     project_id VARCHAR,
     person VARCHAR,
@@ -465,13 +471,15 @@ COMMENTS = (
     """COMMENT ON COLUMN audit.log_count_open.project_id IS 'empty for logs that name none'""",
     """COMMENT ON COLUMN audit.log_count_open.week IS 'its first day; NULL for logs without a date'""",
     """COMMENT ON COLUMN audit.position.run_id IS 'the run that wrote this version'""",
+    """COMMENT ON COLUMN audit.position.home_hash IS 'number made of the contract id; rows lie sorted by it'""",
     """COMMENT ON COLUMN audit.position.severity IS 'critical, watch or ok'""",
     """COMMENT ON COLUMN audit.position.state IS 'open, or closed when the contract is gone'""",
     """COMMENT ON COLUMN audit.position_open.run_id IS 'the run that wrote this version'""",
+    """COMMENT ON COLUMN audit.position_open.home_hash IS 'number made of the contract id; rows lie sorted by it'""",
     """COMMENT ON COLUMN audit.position_open.severity IS 'critical, watch or ok'""",
     """COMMENT ON COLUMN audit.quarantine.run_id IS 'the run that wrote this version'""",
     """COMMENT ON COLUMN audit.quarantine.opened_run_id IS 'the run that set the row aside'""",
-    """COMMENT ON COLUMN audit.quarantine.home_hash IS 'number made of the home; rows lie sorted by it'""",
+    """COMMENT ON COLUMN audit.quarantine.contract_hash IS 'number made of the contract that the row or its owner had when the row was written, 0 for none; rows lie sorted by it'""",
     """COMMENT ON COLUMN audit.quarantine.quarantine_id IS 'hash of data set, source, key and content'""",
     """COMMENT ON COLUMN audit.quarantine.row_id IS 'the row in source'""",
     """COMMENT ON COLUMN audit.quarantine.home IS 'the contract, project or invoice a run finds the row by'""",
@@ -482,7 +490,7 @@ COMMENTS = (
     """COMMENT ON COLUMN audit.quarantine.state IS 'open, waived; in history also resolved or superseded'""",
     """COMMENT ON COLUMN audit.quarantine_open.run_id IS 'the run that wrote this version'""",
     """COMMENT ON COLUMN audit.quarantine_open.opened_run_id IS 'the run that set the row aside'""",
-    """COMMENT ON COLUMN audit.quarantine_open.home_hash IS 'number made of the home; rows lie sorted by it'""",
+    """COMMENT ON COLUMN audit.quarantine_open.contract_hash IS 'number made of the contract that the row or its owner had when the row was written, 0 for none; rows lie sorted by it'""",
     """COMMENT ON COLUMN audit.quarantine_open.quarantine_id IS 'hash of data set, source, key and content'""",
     """COMMENT ON COLUMN audit.quarantine_open.row_id IS 'the row in source'""",
     """COMMENT ON COLUMN audit.quarantine_open.home IS 'the contract, project or invoice a run finds the row by'""",
@@ -512,6 +520,7 @@ COMMENTS = (
     """COMMENT ON COLUMN source.contracts.digest IS 'hash of the cells, so that an edit behind ABR''s back shows'""",
     """COMMENT ON COLUMN source.contracts.raw_digest IS 'hash of raw'""",
     """COMMENT ON COLUMN source.contracts.key_hash IS 'number made of the key; a load looks its rows up by it'""",
+    """COMMENT ON COLUMN source.contracts.contract_hash IS 'number made of the contract id, 0 for none; rows lie sorted by it'""",
     """COMMENT ON COLUMN source.invoice_lines.started_load_id IS 'the load that brought this version'""",
     """COMMENT ON COLUMN source.invoice_lines.ended_load_id IS 'the load that ended it; NULL = live'""",
     """COMMENT ON COLUMN source.invoice_lines.ended_by IS 'superseded or withdrawn'""",
@@ -531,7 +540,7 @@ COMMENTS = (
     """COMMENT ON COLUMN source.invoices.digest IS 'hash of the cells, so that an edit behind ABR''s back shows'""",
     """COMMENT ON COLUMN source.invoices.raw_digest IS 'hash of raw'""",
     """COMMENT ON COLUMN source.invoices.key_hash IS 'number made of the key; a load looks its rows up by it'""",
-    """COMMENT ON COLUMN source.invoices.contract_hash IS 'number made of the contract id, 0 without; rows lie sorted by it'""",
+    """COMMENT ON COLUMN source.invoices.contract_hash IS 'number made of the contract id, 0 for none; rows lie sorted by it'""",
     """COMMENT ON COLUMN source.invoices.home_hash IS 'number made of the invoice id; rows lie sorted by it'""",
     """COMMENT ON COLUMN source.load.loaded_at IS 'UTC'""",
     """COMMENT ON COLUMN source.load.source IS 'name of the source, never a path'""",
@@ -547,6 +556,8 @@ COMMENTS = (
     """COMMENT ON COLUMN source.projects.digest IS 'hash of the cells, so that an edit behind ABR''s back shows'""",
     """COMMENT ON COLUMN source.projects.raw_digest IS 'hash of raw'""",
     """COMMENT ON COLUMN source.projects.key_hash IS 'number made of the key; a load looks its rows up by it'""",
+    """COMMENT ON COLUMN source.projects.contract_hash IS 'number made of the contract id, 0 for none; rows lie sorted by it'""",
+    """COMMENT ON COLUMN source.projects.home_hash IS 'number made of the project id; rows lie sorted by it'""",
     """COMMENT ON COLUMN source.rates.started_load_id IS 'the load that brought this version'""",
     """COMMENT ON COLUMN source.rates.ended_load_id IS 'the load that ended it; NULL = live'""",
     """COMMENT ON COLUMN source.rates.ended_by IS 'superseded or withdrawn'""",
@@ -555,6 +566,7 @@ COMMENTS = (
     """COMMENT ON COLUMN source.rates.digest IS 'hash of the cells, so that an edit behind ABR''s back shows'""",
     """COMMENT ON COLUMN source.rates.raw_digest IS 'hash of raw'""",
     """COMMENT ON COLUMN source.rates.key_hash IS 'number made of the key; a load looks its rows up by it'""",
+    """COMMENT ON COLUMN source.rates.contract_hash IS 'number made of the contract id, 0 for none; rows lie sorted by it'""",
     """COMMENT ON COLUMN source.time_logs.started_load_id IS 'the load that brought this version'""",
     """COMMENT ON COLUMN source.time_logs.ended_load_id IS 'the load that ended it; NULL = live'""",
     """COMMENT ON COLUMN source.time_logs.ended_by IS 'superseded or withdrawn'""",
@@ -1033,6 +1045,7 @@ select
     source,
     odd_cells,
     digest,
+    contract_hash,
     contract_id,
     client,
     currency,
@@ -1084,6 +1097,7 @@ select
 from source.contracts
 where
     ended_load_id is null
+    and source.is_in_scope(contract_hash)
     and coalesce(contract_id, '') in (select contract_id from temp.scope_contract)
 """,
     "staging.projects": """\
@@ -1093,6 +1107,7 @@ select
     source,
     odd_cells,
     digest,
+    contract_hash,
     project_id,
     contract_id,
     name,
@@ -1100,6 +1115,7 @@ select
 from source.projects
 where
     ended_load_id is null
+    and source.is_in_scope(contract_hash)
     and coalesce(contract_id, '') in (select contract_id from temp.scope_contract)
 """,
     "staging.rates": """\
@@ -1109,6 +1125,7 @@ select
     source,
     odd_cells,
     digest,
+    contract_hash,
     contract_id,
     project_id,
     person,
@@ -1120,6 +1137,7 @@ select
 from source.rates
 where
     ended_load_id is null
+    and source.is_in_scope(contract_hash)
     and coalesce(contract_id, '') in (select contract_id from temp.scope_contract)
 """,
     "work.opening": """\
@@ -1131,6 +1149,7 @@ with
 before as (
 
     select
+        scope_contract.home_hash,
         scope_contract.contract_id,
         balance_open.* exclude (home_hash, contract_id),
         datediff('month', date '1970-01-01', scope_contract.from_day) as worked_month,
@@ -1146,6 +1165,7 @@ before as (
 )
 
 select
+    home_hash,
     contract_id,
     worked_month,
     coalesce(sum(rounded_seconds) filter (where is_of_month), 0)::bigint as month_rounded_seconds,
@@ -1161,7 +1181,7 @@ select
     coalesce(sum(unbilled_seconds), 0)::bigint as unbilled_seconds,
     coalesce(sum(quarantined_seconds), 0)::bigint as quarantined_seconds
 from before
-group by contract_id, worked_month
+group by home_hash, contract_id, worked_month
 """,
     "reconcile.due": """\
 -- One row per contract or project whose result the calendar alone can have changed since the last run (kind, id), and
@@ -1261,7 +1281,7 @@ select
     source,
     odd_cells,
     digest,
-    home_hash,
+    contract_hash,
     invoice_id,
     line_no,
     coalesce(kind, 'time') as kind,
@@ -1287,6 +1307,7 @@ select
     source,
     odd_cells,
     digest,
+    contract_hash,
     invoice_id,
     contract_id,
     currency,
@@ -1308,6 +1329,7 @@ select
     time_logs.source,
     time_logs.odd_cells,
     time_logs.digest,
+    time_logs.contract_hash,
     time_logs.home_hash,
     time_logs.time_log_id,
     time_logs.project_id,
@@ -1332,7 +1354,7 @@ where
 select
     quarantine_id,
     row_id,
-    home_hash,
+    contract_hash,
     home,
     entity,
     key,
@@ -1350,7 +1372,7 @@ select
     raw
 from audit.quarantine_open
 where
-    get_bit(getvariable('homes')::bit, home_hash & 131071) = 1
+    source.is_in_scope(contract_hash)
     and (
         (
             entity in ('contracts', 'projects', 'rates')
@@ -1492,38 +1514,27 @@ group by invoice_id
 having count(distinct currency) = 1
 """,
     "quarantine_rules.unknown_contract": """\
--- A project, a rate or an invoice names a contract that was never received.
-with
-
-contracts as (
-
-    -- All of them: an invoice in scope may name a contract that is not.
-    select contract_id
-    from source.contracts
-    where ended_load_id is null
-
-)
-
+-- A project, a rate or an invoice names a contract that was never received. The contracts they name are in scope too.
 select
     'projects' as dataset,
     row_id,
     contract_id as detail
 from temp.project_row
-where contract_id is not null and contract_id not in (select contract_id from contracts where contract_id is not null)
+where contract_id is not null and contract_id not in (select contract_id from temp.contract_row where contract_id is not null)
 union all by name
 select
     'rates' as dataset,
     row_id,
     contract_id as detail
 from temp.rate_row
-where contract_id is not null and contract_id not in (select contract_id from contracts where contract_id is not null)
+where contract_id is not null and contract_id not in (select contract_id from temp.contract_row where contract_id is not null)
 union all by name
 select
     'invoices' as dataset,
     row_id,
     contract_id as detail
 from temp.invoice_row
-where contract_id is not null and contract_id not in (select contract_id from contracts where contract_id is not null)
+where contract_id is not null and contract_id not in (select contract_id from temp.contract_row where contract_id is not null)
 """,
     "quarantine_rules.unknown_currency": """\
 -- A contract's or an invoice's currency is no code of ISO 4217.
@@ -2577,13 +2588,12 @@ rows_set_aside as (
         contract_row.source,
         contract_row.digest,
         contract_row.contract_id as key,
-        scope_contract.home_hash,
+        contract_row.contract_hash,
         coalesce(contract_row.contract_id, '') as home,
         contract_row.contract_id,
         null::bigint as seconds,
         null::date as worked_on
     from temp.contract_row
-    inner join temp.scope_contract on coalesce(contract_row.contract_id, '') = scope_contract.contract_id
     where contract_row.row_id in (select row_id from reasons where dataset = 'contracts')
     union all by name
     select
@@ -2592,11 +2602,10 @@ rows_set_aside as (
         project_row.source,
         project_row.digest,
         concat(project_row.project_id, '/', project_row.contract_id) as key,
-        scope_contract.home_hash,
+        project_row.contract_hash,
         coalesce(project_row.contract_id, '') as home,
         project_row.contract_id
     from temp.project_row
-    inner join temp.scope_contract on coalesce(project_row.contract_id, '') = scope_contract.contract_id
     where project_row.row_id in (select row_id from reasons where dataset = 'projects')
     union all by name
     select
@@ -2609,11 +2618,10 @@ rows_set_aside as (
             rate_row.task, '/',
             coalesce(rate_row.valid_from::varchar, json_extract_string(rate_row.odd_cells, 'valid_from'))
         ) as key,
-        scope_contract.home_hash,
+        rate_row.contract_hash,
         coalesce(rate_row.contract_id, '') as home,
         rate_row.contract_id
     from temp.rate_row
-    inner join temp.scope_contract on coalesce(rate_row.contract_id, '') = scope_contract.contract_id
     where rate_row.row_id in (select row_id from reasons where dataset = 'rates')
     union all by name
     select
@@ -2622,7 +2630,7 @@ rows_set_aside as (
         log_row.source,
         log_row.digest,
         log_row.time_log_id as key,
-        log_row.home_hash,
+        log_row.contract_hash,
         coalesce(log_row.project_id, '') as home,
         log_contract.contract_id,
         log_row.seconds,
@@ -2637,11 +2645,10 @@ rows_set_aside as (
         invoice_row.source,
         invoice_row.digest,
         invoice_row.invoice_id as key,
-        scope_invoice.home_hash,
+        invoice_row.contract_hash,
         coalesce(invoice_row.invoice_id, '') as home,
         invoice_row.contract_id
     from temp.invoice_row
-    inner join temp.scope_invoice on coalesce(invoice_row.invoice_id, '') = scope_invoice.invoice_id
     where invoice_row.row_id in (select row_id from reasons where dataset = 'invoices')
     union all by name
     select
@@ -2653,7 +2660,7 @@ rows_set_aside as (
             line_row.invoice_id, '/',
             coalesce(line_row.line_no::varchar, json_extract_string(line_row.odd_cells, 'line_no'))
         ) as key,
-        line_row.home_hash,
+        line_row.contract_hash,
         coalesce(line_row.invoice_id, '') as home,
         invoice.contract_id,
         line_row.seconds
@@ -2686,7 +2693,7 @@ waivers as (
 select
     identified.quarantine_id,
     identified.row_id,
-    identified.home_hash,
+    identified.contract_hash,
     identified.home,
     identified.entity,
     coalesce(identified.key, '') as key,
@@ -2843,45 +2850,28 @@ group by home_hash, project_id, week
 -- A row that left did so because a new version superseded it, or because it became valid or disappeared (resolved).
 with
 
+-- The number a row is found by says nothing about it, and may be another one since.
 fresh as (
 
-    select
-        quarantine_id,
-        row_id,
-        home_hash,
-        home,
-        entity,
-        key,
-        contract_id,
-        client,
-        reasons,
-        detail,
-        source,
-        seconds,
-        worked_on,
-        state,
-        waived_by,
-        waived_reason
+    select quarantined.*
     from temp.quarantined
-    except
-    select
-        quarantine_id,
-        row_id,
-        home_hash,
-        home,
-        entity,
-        key,
-        contract_id,
-        client,
-        reasons,
-        detail,
-        source,
-        seconds,
-        worked_on,
-        state,
-        waived_by,
-        waived_reason
-    from temp.open_quarantine
+    anti join temp.open_quarantine
+        on
+            quarantined.quarantine_id = open_quarantine.quarantine_id
+            and quarantined.row_id = open_quarantine.row_id
+            and quarantined.home = open_quarantine.home
+            and quarantined.entity = open_quarantine.entity
+            and quarantined.key = open_quarantine.key
+            and quarantined.contract_id is not distinct from open_quarantine.contract_id
+            and quarantined.client is not distinct from open_quarantine.client
+            and quarantined.reasons = open_quarantine.reasons
+            and quarantined.detail is not distinct from open_quarantine.detail
+            and quarantined.source = open_quarantine.source
+            and quarantined.seconds is not distinct from open_quarantine.seconds
+            and quarantined.worked_on is not distinct from open_quarantine.worked_on
+            and quarantined.state = open_quarantine.state
+            and quarantined.waived_by is not distinct from open_quarantine.waived_by
+            and quarantined.waived_reason is not distinct from open_quarantine.waived_reason
 
 ),
 
@@ -4520,6 +4510,7 @@ with
 balance as (
 
     select
+        opening.home_hash,
         opening.contract_id,
         opening.expected_minor + coalesce(sum(balance.expected_minor), 0)::hugeint as expected_minor,
         opening.billed_minor + coalesce(sum(balance.billed_minor), 0)::hugeint as billed_minor,
@@ -4528,6 +4519,7 @@ balance as (
     from temp.opening
     left join temp.balance using (contract_id)
     group by
+        opening.home_hash,
         opening.contract_id,
         opening.expected_minor,
         opening.billed_minor,
@@ -4604,6 +4596,7 @@ at_risk as (
 amounts as (
 
     select
+        balance.home_hash,
         contract.contract_id,
         contract.client,
         contract.currency,
@@ -4699,6 +4692,7 @@ with
 open_in_scope as (
 
     select
+        home_hash,
         contract_id,
         client,
         currency,
@@ -4720,13 +4714,16 @@ open_in_scope as (
         severity,
         oldest_leakage_on
     from audit.position_open
-    where contract_id in (select contract_id from temp.scope_contract)
+    where
+        source.is_in_scope(home_hash)
+        and contract_id in (select contract_id from temp.scope_contract)
 
 ),
 
 fresh as (
 
     select
+        home_hash,
         contract_id,
         client,
         currency,
@@ -4750,6 +4747,7 @@ fresh as (
     from temp.position
     except
     select
+        home_hash,
         contract_id,
         client,
         currency,

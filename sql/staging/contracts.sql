@@ -4,6 +4,7 @@ select
     source,
     odd_cells,
     digest,
+    contract_hash,
     contract_id,
     client,
     currency,
@@ -55,4 +56,5 @@ select
 from source.contracts
 where
     ended_load_id is null
+    and source.is_in_scope(contract_hash)
     and coalesce(contract_id, '') in (select contract_id from temp.scope_contract)

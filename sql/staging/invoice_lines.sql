@@ -5,7 +5,7 @@ select
     source,
     odd_cells,
     digest,
-    home_hash,
+    contract_hash,
     invoice_id,
     line_no,
     coalesce(kind, 'time') as kind,

@@ -4,6 +4,7 @@ select
     source,
     odd_cells,
     digest,
+    contract_hash,
     invoice_id,
     contract_id,
     currency,

@@ -4,6 +4,7 @@ select
     source,
     odd_cells,
     digest,
+    contract_hash,
     contract_id,
     project_id,
     person,
@@ -15,4 +16,5 @@ select
 from source.rates
 where
     ended_load_id is null
+    and source.is_in_scope(contract_hash)
     and coalesce(contract_id, '') in (select contract_id from temp.scope_contract)

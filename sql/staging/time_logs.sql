@@ -7,6 +7,7 @@ select
     time_logs.source,
     time_logs.odd_cells,
     time_logs.digest,
+    time_logs.contract_hash,
     time_logs.home_hash,
     time_logs.time_log_id,
     time_logs.project_id,

@@ -2,7 +2,7 @@
 select
     quarantine_id,
     row_id,
-    home_hash,
+    contract_hash,
     home,
     entity,
     key,
@@ -20,7 +20,7 @@ select
     raw
 from audit.quarantine_open
 where
-    get_bit(getvariable('homes')::bit, home_hash & 131071) = 1
+    source.is_in_scope(contract_hash)
     and (
         (
             entity in ('contracts', 'projects', 'rates')

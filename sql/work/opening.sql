@@ -6,6 +6,7 @@ with
 before as (
 
     select
+        scope_contract.home_hash,
         scope_contract.contract_id,
         balance_open.* exclude (home_hash, contract_id),
         datediff('month', date '1970-01-01', scope_contract.from_day) as worked_month,
@@ -21,6 +22,7 @@ before as (
 )
 
 select
+    home_hash,
     contract_id,
     worked_month,
     coalesce(sum(rounded_seconds) filter (where is_of_month), 0)::bigint as month_rounded_seconds,
@@ -36,4 +38,4 @@ select
     coalesce(sum(unbilled_seconds), 0)::bigint as unbilled_seconds,
     coalesce(sum(quarantined_seconds), 0)::bigint as quarantined_seconds
 from before
-group by contract_id, worked_month
+group by home_hash, contract_id, worked_month

@@ -5,6 +5,7 @@ with
 balance as (
 
     select
+        opening.home_hash,
         opening.contract_id,
         opening.expected_minor + coalesce(sum(balance.expected_minor), 0)::hugeint as expected_minor,
         opening.billed_minor + coalesce(sum(balance.billed_minor), 0)::hugeint as billed_minor,
@@ -13,6 +14,7 @@ balance as (
     from temp.opening
     left join temp.balance using (contract_id)
     group by
+        opening.home_hash,
         opening.contract_id,
         opening.expected_minor,
         opening.billed_minor,
@@ -89,6 +91,7 @@ at_risk as (
 amounts as (
 
     select
+        balance.home_hash,
         contract.contract_id,
         contract.client,
         contract.currency,

@@ -4,6 +4,7 @@ with
 open_in_scope as (
 
     select
+        home_hash,
         contract_id,
         client,
         currency,
@@ -25,13 +26,16 @@ open_in_scope as (
         severity,
         oldest_leakage_on
     from audit.position_open
-    where contract_id in (select contract_id from temp.scope_contract)
+    where
+        source.is_in_scope(home_hash)
+        and contract_id in (select contract_id from temp.scope_contract)
 
 ),
 
 fresh as (
 
     select
+        home_hash,
         contract_id,
         client,
         currency,
@@ -55,6 +59,7 @@ fresh as (
     from temp.position
     except
     select
+        home_hash,
         contract_id,
         client,
         currency,

@@ -2,45 +2,28 @@
 -- A row that left did so because a new version superseded it, or because it became valid or disappeared (resolved).
 with
 
+-- The number a row is found by says nothing about it, and may be another one since.
 fresh as (
 
-    select
-        quarantine_id,
-        row_id,
-        home_hash,
-        home,
-        entity,
-        key,
-        contract_id,
-        client,
-        reasons,
-        detail,
-        source,
-        seconds,
-        worked_on,
-        state,
-        waived_by,
-        waived_reason
+    select quarantined.*
     from temp.quarantined
-    except
-    select
-        quarantine_id,
-        row_id,
-        home_hash,
-        home,
-        entity,
-        key,
-        contract_id,
-        client,
-        reasons,
-        detail,
-        source,
-        seconds,
-        worked_on,
-        state,
-        waived_by,
-        waived_reason
-    from temp.open_quarantine
+    anti join temp.open_quarantine
+        on
+            quarantined.quarantine_id = open_quarantine.quarantine_id
+            and quarantined.row_id = open_quarantine.row_id
+            and quarantined.home = open_quarantine.home
+            and quarantined.entity = open_quarantine.entity
+            and quarantined.key = open_quarantine.key
+            and quarantined.contract_id is not distinct from open_quarantine.contract_id
+            and quarantined.client is not distinct from open_quarantine.client
+            and quarantined.reasons = open_quarantine.reasons
+            and quarantined.detail is not distinct from open_quarantine.detail
+            and quarantined.source = open_quarantine.source
+            and quarantined.seconds is not distinct from open_quarantine.seconds
+            and quarantined.worked_on is not distinct from open_quarantine.worked_on
+            and quarantined.state = open_quarantine.state
+            and quarantined.waived_by is not distinct from open_quarantine.waived_by
+            and quarantined.waived_reason is not distinct from open_quarantine.waived_reason
 
 ),
 

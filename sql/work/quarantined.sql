@@ -26,13 +26,12 @@ rows_set_aside as (
         contract_row.source,
         contract_row.digest,
         contract_row.contract_id as key,
-        scope_contract.home_hash,
+        contract_row.contract_hash,
         coalesce(contract_row.contract_id, '') as home,
         contract_row.contract_id,
         null::bigint as seconds,
         null::date as worked_on
     from temp.contract_row
-    inner join temp.scope_contract on coalesce(contract_row.contract_id, '') = scope_contract.contract_id
     where contract_row.row_id in (select row_id from reasons where dataset = 'contracts')
     union all by name
     select
@@ -41,11 +40,10 @@ rows_set_aside as (
         project_row.source,
         project_row.digest,
         concat(project_row.project_id, '/', project_row.contract_id) as key,
-        scope_contract.home_hash,
+        project_row.contract_hash,
         coalesce(project_row.contract_id, '') as home,
         project_row.contract_id
     from temp.project_row
-    inner join temp.scope_contract on coalesce(project_row.contract_id, '') = scope_contract.contract_id
     where project_row.row_id in (select row_id from reasons where dataset = 'projects')
     union all by name
     select
@@ -58,11 +56,10 @@ rows_set_aside as (
             rate_row.task, '/',
             coalesce(rate_row.valid_from::varchar, json_extract_string(rate_row.odd_cells, 'valid_from'))
         ) as key,
-        scope_contract.home_hash,
+        rate_row.contract_hash,
         coalesce(rate_row.contract_id, '') as home,
         rate_row.contract_id
     from temp.rate_row
-    inner join temp.scope_contract on coalesce(rate_row.contract_id, '') = scope_contract.contract_id
     where rate_row.row_id in (select row_id from reasons where dataset = 'rates')
     union all by name
     select
@@ -71,7 +68,7 @@ rows_set_aside as (
         log_row.source,
         log_row.digest,
         log_row.time_log_id as key,
-        log_row.home_hash,
+        log_row.contract_hash,
         coalesce(log_row.project_id, '') as home,
         log_contract.contract_id,
         log_row.seconds,
@@ -86,11 +83,10 @@ rows_set_aside as (
         invoice_row.source,
         invoice_row.digest,
         invoice_row.invoice_id as key,
-        scope_invoice.home_hash,
+        invoice_row.contract_hash,
         coalesce(invoice_row.invoice_id, '') as home,
         invoice_row.contract_id
     from temp.invoice_row
-    inner join temp.scope_invoice on coalesce(invoice_row.invoice_id, '') = scope_invoice.invoice_id
     where invoice_row.row_id in (select row_id from reasons where dataset = 'invoices')
     union all by name
     select
@@ -102,7 +98,7 @@ rows_set_aside as (
             line_row.invoice_id, '/',
             coalesce(line_row.line_no::varchar, json_extract_string(line_row.odd_cells, 'line_no'))
         ) as key,
-        line_row.home_hash,
+        line_row.contract_hash,
         coalesce(line_row.invoice_id, '') as home,
         invoice.contract_id,
         line_row.seconds
@@ -135,7 +131,7 @@ waivers as (
 select
     identified.quarantine_id,
     identified.row_id,
-    identified.home_hash,
+    identified.contract_hash,
     identified.home,
     identified.entity,
     coalesce(identified.key, '') as key,
