@@ -1373,6 +1373,8 @@ select
 from audit.quarantine_open
 where
     source.is_in_scope(contract_hash)
+    -- Most rows that belong to no contract are older time logs.
+    and (worked_on >= getvariable('first_day')::date or worked_on is null)
     and (
         (
             entity in ('contracts', 'projects', 'rates')
