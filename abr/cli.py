@@ -280,7 +280,12 @@ def _publish(
 
 
 def _tidy(connection: Connection, publisher: publishing.Publisher | None) -> None:
-    """Do what can wait until a cycle is over: write the log into the file, merge row groups there and in the copy."""
+    """Do what can wait until a cycle is over.
+
+    Empty the work tables, write the log into the file, merge row groups there and in the copy.
+    """
+    with database.explained(database.path_of(str(connection.engine.url))):
+        reconciliation_engine.empty_work_tables(connection)
     if database.tidy(connection) or publisher is None:
         return  # one of them at a time
     with suppress(NotPublished):  # the next publication meets the same trouble, and tells
@@ -569,6 +574,7 @@ def _run(
             is_strict=is_strict,
             clock=clock,
             progress=told,
+            empties_work_tables=not is_batch,
         )
 
     def tell(done: int, total: int) -> None:

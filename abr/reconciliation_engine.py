@@ -183,16 +183,19 @@ def run_once(
     is_strict: bool = False,
     clock: Callable[[], datetime] = utc_now,
     progress: Progress | None = None,
+    empties_work_tables: bool = True,
 ) -> Run:
     """Reconcile everything up to `as_of` and record what changed; return the run.
 
     `settings` are those that change results; they are stored with the run, and when they differ from the last run's
-    every contract is looked at again. Nothing is written unless everything is.
+    every contract is looked at again. Nothing is written unless everything is. Who has something better to do first
+    calls `empty_work_tables` later.
     Raises UsageError (`as_of` before the last run's), DataIntegrityError (failed feed, broken control total),
     ContractComplianceError (`is_strict`, see rules); a halted run is recorded before they leave.
     """
     started_at = clock()
     connection.info.pop("abr_fills_to_prepare", None)  # of a run that was rolled back
+    empty_work_tables(connection)
     try:
         with database.explained(database.path_of(str(connection.engine.url))):
             with connection.begin():
@@ -207,7 +210,8 @@ def run_once(
                     progress=progress,
                 )
             _prepare_fills(connection)
-            _empty_work_tables(connection)
+            if empties_work_tables:
+                empty_work_tables(connection)
             return run
     except UsageError:
         raise
@@ -497,8 +501,11 @@ def _follow_ties(connection: Connection, added: Collection[str], ties: Collectio
     that names two, and one without an id: its rows are looked at together.
     """
     waiting = [tie for tie in ties if tie[0] in added]
+    is_touched = "invoice" in added
     while waiting:
         tied, to, adding = waiting.pop(0)
+        if tied == "invoice" and not is_touched and _run_prepared(connection, _SHARED_INVOICE).first() is None:
+            continue  # they came with their contracts, and have no others
         if _is_planned_anew(adding):
             _set_bits(connection, "tied_homes", _NO_CONTRACT, f"select home_hash from temp.scope_{tied}")
         if _added(connection, adding):
@@ -561,6 +568,11 @@ _ADDING_TIED = [(kind, to, _adding(to, ids)) for kind, to, ids in _ties(_source_
 # When the scope is complete, and its projects and invoices are read; what changes is from which day on.
 _ADDING_EARLIER_TIED = [(kind, to, _adding(to, ids)) for kind, to, ids in _ties(_rows_in_scope)]
 _ADDING_EARLIER = _adding("contract", _EARLIER)
+# Whether an invoice in scope may name several contracts: it has rows that contradict one another, or no id.
+_SHARED_INVOICE = (
+    "select 1 from temp.scope_invoice where invoice_id = '' "
+    "or invoice_id in (select key from source.conflict where dataset = 'invoices') limit 1"
+)
 _KEEPING_EARLIEST = [
     f"delete from temp.scope_{kind} using temp.scope_{kind} as earlier "
     f"where scope_{kind}.{kind}_id = earlier.{kind}_id and scope_{kind}.from_day > earlier.from_day"
@@ -574,6 +586,7 @@ _SCOPE_STATEMENTS = {
             *_adding_touched(_CHANGES),
             *(adding for _, _, adding in _ADDING_EARLIER_TIED),
             _ADDING_EARLIER,
+            _SHARED_INVOICE,
             *_KEEPING_EARLIEST,
         ],
     )
@@ -604,8 +617,6 @@ def fill_work_tables(
     many of how many are filled.
     """
     run = connection.exec_driver_sql
-    if is_planned_once and connection.info.get("abr_is_filled"):  # by a run that was stopped before it emptied them
-        _clear_work_tables(connection)
     connection.info["abr_is_filled"] = True
     order: list[str] | None = connection.info.get("abr_fills_prepared") if is_planned_once else None
     is_prepared = order is not None
@@ -710,8 +721,8 @@ def plans_that_last(connection: Connection) -> Iterator[Callable[[str], object]]
         connection.rollback()
 
 
-def _empty_work_tables(connection: Connection) -> None:
-    """Empty the work tables that a run has filled, in a transaction of its own."""
+def empty_work_tables(connection: Connection) -> None:
+    """Empty the work tables that a run has filled, also one that was stopped, in a transaction of its own."""
     if not connection.info.get("abr_is_filled"):
         return
     _clear_work_tables(connection)

@@ -2,9 +2,8 @@
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from decimal import Decimal
-from unittest import mock
 
 import pyarrow as pa
 from sqlalchemy import Connection
@@ -67,11 +66,15 @@ def run(
 ) -> reconciliation_engine.Run:
     """Run one cycle. `keeps_work_tables`: leave in the work tables what it filled them with."""
     connection.rollback()
-    kept = mock.patch.object(reconciliation_engine, "_empty_work_tables") if keeps_work_tables else nullcontext()
-    with kept:
-        return reconciliation_engine.run_once(
-            connection, as_of, thresholds=thresholds, settings=settings or {}, is_strict=is_strict, clock=lambda: NOW
-        )
+    return reconciliation_engine.run_once(
+        connection,
+        as_of,
+        thresholds=thresholds,
+        settings=settings or {},
+        is_strict=is_strict,
+        clock=lambda: NOW,
+        empties_work_tables=not keeps_work_tables,
+    )
 
 
 def rows(connection: Connection, query: str) -> list[dict[str, object]]:

@@ -20,16 +20,17 @@ BOOKS = {
 @pytest.fixture(scope="module")
 def connection():
     """Yield a connection that remembers what its newest run looked at, which that run empties when it is done."""
-    empty = reconciliation_engine._empty_work_tables
+    empty = reconciliation_engine.empty_work_tables
 
     def remember(connection):
         scope = "select contract_id, from_day, from_day > '-infinity' as is_later from temp.scope_contract"
         connection.info["scope"] = harness.rows(connection, scope)
         connection.info["logs"] = harness.rows(connection, "from temp.log_row")
         empty(connection)
+        connection.rollback()
 
     with harness.fresh_database() as opened, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reconciliation_engine, "_empty_work_tables", remember)
+        patch.setattr(reconciliation_engine, "empty_work_tables", remember)
         yield opened
 
 

@@ -63,14 +63,23 @@ def load(connection: Connection, path: Path, *, progress: formats.Progress | Non
 
 
 def run(
-    connection: Connection, as_of: dt.date = AS_OF, *, progress: Callable[[int, int], object] | None = None
+    connection: Connection,
+    as_of: dt.date = AS_OF,
+    *,
+    progress: Callable[[int, int], object] | None = None,
+    empties_work_tables: bool = True,
 ) -> reconciliation_engine.Run:
     """Make one cycle, or those that much work takes, with the settings a monitor has that was told nothing."""
     connection.rollback()
 
     def once(told: reconciliation_engine.Progress) -> reconciliation_engine.Run:
         return reconciliation_engine.run_once(
-            connection, as_of, thresholds=SETTINGS.threshold_amount, settings=RESULT_SETTINGS, progress=told
+            connection,
+            as_of,
+            thresholds=SETTINGS.threshold_amount,
+            settings=RESULT_SETTINGS,
+            progress=told,
+            empties_work_tables=empties_work_tables,
         )
 
     return reconciliation_engine.run_all(connection, once, progress)

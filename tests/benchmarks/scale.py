@@ -240,10 +240,11 @@ def _cycles(path: Path, as_of: dt.date, kind: str, cycles: int, name: str, memor
             if any(KINDS[kind]):
                 firm.add_logs(connection, *KINDS[kind], chance=chance, as_of=as_of)
             started, worked = time.perf_counter(), time.process_time()
-            firm.run(connection, as_of)
+            firm.run(connection, as_of, empties_work_tables=False)
             ran = time.perf_counter()
             publishing.publish_if_due(publisher, now=reconciliation_engine.utc_now(), clock=lambda: next(beats))
             published, worked = time.perf_counter(), time.process_time() - worked
+            reconciliation_engine.empty_work_tables(connection)
             if not database.tidy(connection):
                 publishing.tidy(publisher, now=reconciliation_engine.utc_now())
             tidied = time.perf_counter()
