@@ -282,10 +282,12 @@ def _publish(
 def _tidy(connection: Connection, publisher: publishing.Publisher | None) -> None:
     """Do what can wait until a cycle is over.
 
-    Empty the work tables, write the log into the file, merge row groups there and in the copy.
+    Empty the work tables, give memory back, write the log into the file, merge row groups there and in the copy.
     """
     with database.explained(database.path_of(str(connection.engine.url))):
         reconciliation_engine.empty_work_tables(connection)
+        with database.little_memory(connection):
+            pass  # what a cycle has read beyond that is given back
     if database.tidy(connection) or publisher is None:
         return  # one of them at a time
     with suppress(NotPublished):  # the next publication meets the same trouble, and tells

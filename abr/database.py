@@ -6,7 +6,7 @@ DuckDB lets one process hold a file for writing. `connect` holds it until the co
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +76,33 @@ def tidy(connection: Connection) -> bool:
     return True
 
 
+# What DuckDB keeps of what it has read, where it is told to keep little: more than a cycle over a few contracts reads.
+_LITTLE_MEMORY = "256MB"
+
+
+@contextmanager
+def little_memory(connection: Connection) -> Iterator[None]:
+    """Let DuckDB hold little memory meanwhile, unless people have said how much it may hold.
+
+    It gives back what it has read, which else it keeps up to its limit; the operating system has that at hand too. Only
+    for what needs little, such as reading from one end to the other, or nothing at all; and not while another thread
+    uses the database.
+    """
+    if not connection.info.get("abr_gives_memory_back"):
+        yield
+        return
+    # Another connection to it, because this one may be in the middle of something.
+    driver = connection.connection.driver_connection.duplicate()  # type: ignore[union-attr]
+    # More than that may be in use; then it stays as it is.
+    with suppress(duckdb.OutOfMemoryException):
+        driver.execute(f"set memory_limit = '{_LITTLE_MEMORY}'")
+    try:
+        yield
+    finally:
+        driver.execute("reset memory_limit")
+        driver.close()
+
+
 @contextmanager
 def connect(database_url: str, *, memory_limit: str | None = None, upgrade: bool = False) -> Iterator[Connection]:
     """Yield a connection to a database with the current schema and its work tables, created if it is new.
@@ -96,6 +123,8 @@ def connect(database_url: str, *, memory_limit: str | None = None, upgrade: bool
         with explained(path):
             if memory_limit:
                 connection.exec_driver_sql(f"set memory_limit = '{memory_limit.replace(chr(39), '')}'")
+            # What a database in memory holds could only be written to disk.
+            connection.info["abr_gives_memory_back"] = path is not None and memory_limit is None
             _bring_up_to_date(connection, path, upgrade=upgrade)
             connection.rollback()
             views.create_work_tables(connection)

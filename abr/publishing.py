@@ -45,7 +45,7 @@ from sqlalchemy import Connection
 from sqlalchemy.pool import NullPool
 
 from abr import views
-from abr.database import set_up
+from abr.database import little_memory, set_up
 from abr.exceptions import NotPublished, UsageError
 
 FILE = "abr_audit.duckdb"
@@ -90,6 +90,7 @@ class Publisher:
 
     folder: Path
     group: str | None
+    holder: Connection  # of the database
     writer: duckdb.DuckDBPyConnection
     tell: Callable[[str], object]
     recipe: Recipe
@@ -124,7 +125,7 @@ def publisher(
     with connection.engine.connect() as other:
         writer: Any = other.connection.driver_connection
         other.rollback()
-        publisher = Publisher(folder_of(database), group, writer, tell, _recipe(writer))
+        publisher = Publisher(folder_of(database), group, connection, writer, tell, _recipe(writer))
         try:
             yield publisher
         finally:
@@ -381,7 +382,7 @@ def _quoted(text: str) -> str:
 def _built(publisher: Publisher, now: datetime) -> Path:
     """Return a new generation with everything in it."""
     path = _new_generation(publisher)
-    with _writing(publisher, path) as copy:
+    with little_memory(publisher.holder), _writing(publisher, path) as copy:
         for statement in publisher.recipe.statements:
             copy.execute(statement)
         _begin(publisher.writer, copy)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult, text
@@ -323,7 +324,7 @@ def _reconcile(
     if is_scoped(connection):
         fill_work_tables(
             connection,
-            is_planned_once=is_same and batches_left == 1,
+            is_planned_once=batches_left == 1 and (is_same or "abr_fills_prepared" in connection.info),
             progress=progress and (lambda done, steps: progress(done, steps * batches_left)),
         )
         require_control_totals(connection)
@@ -742,8 +743,7 @@ def _clear_work_tables(connection: Connection) -> None:
         connection.exec_driver_sql("; ".join(f"execute abr_clear_{name}" for name in prepared))
         return
     for name in _filled_tables(connection):
-        for statement in views.work_table(f"{views.WORK}.{name}"):
-            connection.exec_driver_sql(statement)
+        connection.exec_driver_sql(f"create or replace temp table {name} as from temp.{name} limit 0")
 
 
 def _filled_tables(connection: Connection) -> list[str]:
@@ -1017,14 +1017,18 @@ def verify(connection: Connection) -> list[Difference]:
 
 
 def _changed_views(connection: Connection) -> list[Difference]:
-    stored = views.rules(connection)
-    with database.connect("duckdb:///:memory:") as fresh:
-        migrated = views.rules(fresh)
+    stored, migrated = views.rules(connection), _migrated_rules()
     return [
         Difference("view", name, "missing" if name not in stored else "unknown" if name not in migrated else "replaced")
         for name in sorted(stored.keys() | migrated.keys())
         if stored.get(name) != migrated.get(name)
     ]
+
+
+@cache
+def _migrated_rules() -> Mapping[str, str]:
+    with database.connect("duckdb:///:memory:") as fresh:
+        return views.rules(fresh)
 
 
 def _changed_sources(connection: Connection) -> list[Difference]:

@@ -1,11 +1,13 @@
 """Put rows into a database as a file would, run, and read the answers back in the reference model's words."""
 
 import datetime as dt
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 
 import pyarrow as pa
+from hypothesis import HealthCheck, settings
 from sqlalchemy import Connection
 
 from abr import database, loading, reconciliation_engine
@@ -16,6 +18,18 @@ from tests.reference_model import Result
 AS_OF = dt.date(2026, 3, 31)
 NOW = dt.datetime(2026, 3, 31, 12, 0)
 DEFAULT = Thresholds(Decimal("1500.00"))
+# Of how many drawn firms the property that is tested most is tested; the others in proportion to what one costs.
+EXAMPLES = int(os.environ.get("ABR_TEST_EXAMPLES", "50"))
+
+
+def examples(share: float) -> settings:
+    """Return the settings of a property that is tested with this share of EXAMPLES."""
+    return settings(
+        max_examples=max(int(EXAMPLES * share), 1),
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+        print_blob=True,
+    )
 
 
 @contextmanager

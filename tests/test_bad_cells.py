@@ -4,21 +4,19 @@ import csv
 import datetime as dt
 import io
 import json
-import os
 import re
 import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from abr import database
 from tests import command_line, harness, reference_model
 from tests.command_line import AS_OF, BOOKS, abr
 
-EXAMPLES = max(int(os.environ.get("ABR_TEST_EXAMPLES", "50")) // 4, 1)
 LONG = "10 MB of text, "
 # ABR reads no number so large; the reference model knows no limit.
 TOO_LARGE = ("9" * 60, "9" * 18)
@@ -299,12 +297,7 @@ def spoiled_books(draw):
     return spoiled
 
 
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
-    print_blob=True,
-)
+@harness.examples(0.25)
 @given(books=spoiled_books())
 def test_no_cell_stops_a_load_or_a_run(empty, books):
     with tempfile.TemporaryDirectory() as name:

@@ -7,12 +7,12 @@ import sys
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from sqlalchemy import event
 
 from abr import database, reconciliation_engine
 from tests import firms, harness
-from tests.test_order import EXAMPLES, PROPERTY, has_feed, told
+from tests.test_order import has_feed, told
 
 CONTRACTS = [
     {"contract_id": f"C-{number}", "client": "Acme", "currency": "EUR", "starts_on": "2026-01-01"}
@@ -66,7 +66,7 @@ def run_all(connection, as_of=harness.AS_OF, *, given_settings=None, progress=No
     return reconciliation_engine.run_all(connection, once, progress)
 
 
-@PROPERTY
+@harness.examples(0.2)
 @given(firm=firms.firms())
 def test_a_firm_worked_off_in_batches_ends_where_one_run_ends(connection, firm):
     harness.wipe(connection)
@@ -250,7 +250,7 @@ def test_where_only_logs_were_touched_their_projects_are_batched_by_the_logs_the
     assert reconciliation_engine.verify(connection) == []
 
 
-@settings(PROPERTY, max_examples=max(EXAMPLES // 2, 1))
+@harness.examples(0.2)
 @given(history=firms.histories())
 def test_a_history_worked_off_in_batches_ends_where_one_full_computation_ends(connection, small_batches, history):
     harness.wipe(connection)

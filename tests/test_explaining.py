@@ -3,13 +3,12 @@
 import datetime as dt
 import io
 import math
-import os
 import re
 from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from rich.cells import cell_len
 from rich.console import Console
 
@@ -18,7 +17,6 @@ from abr.exceptions import UsageError
 from tests import firms, harness, reference_model
 
 DECIMALS = {"JPY": 0, "KWD": 3}
-EXAMPLES = int(os.environ.get("ABR_TEST_EXAMPLES", "50"))
 
 
 @pytest.fixture(scope="module")
@@ -514,12 +512,7 @@ def test_an_unknown_id_is_refused(connection):
 # ---- any firm -----------------------------------------------------------------------------------------------------
 
 
-@settings(
-    max_examples=max(EXAMPLES // 5, 1),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
-    print_blob=True,
-)
+@harness.examples(0.2)
 @given(sources=firms.firms())
 def test_everything_in_a_random_firm_can_be_explained_and_redone(connection, sources):
     harness.wipe(connection)

@@ -1,11 +1,10 @@
 """History is only ever added to: which versions a life leaves behind, and what can be read back from them."""
 
 import datetime as dt
-import os
 from decimal import Decimal
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from abr import reconciliation_engine, views
 from abr.exceptions import ContractComplianceError, UsageError
@@ -13,7 +12,6 @@ from abr.models import METADATA
 from abr.settings import Thresholds
 from tests import firms, harness
 
-EXAMPLES = int(os.environ.get("ABR_TEST_EXAMPLES", "50"))
 FIRST = dt.date(2026, 3, 31)
 
 CONTRACT = {"contract_id": "C-1", "client": "Acme", "currency": "EUR", "starts_on": "2026-01-01"}
@@ -228,12 +226,7 @@ def test_a_past_run_is_read_back_with_one_query(connection):
         ) == [("C-1", amount)]
 
 
-@settings(
-    max_examples=max(EXAMPLES // 5, 1),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
-    print_blob=True,
-)
+@harness.examples(0.2)
 @given(history=firms.histories())
 def test_whatever_happens_every_past_run_can_be_read_back_and_the_sums_equal_the_positions(connection, history):
     harness.wipe(connection)

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from abr import reconciliation_engine
 from tests import firms, harness
-from tests.test_order import PROPERTY
 
 BOOKS = {
     "contracts": [{"contract_id": "C-1", "client": "Acme", "currency": "EUR", "starts_on": "2026-01-01"}],
@@ -257,6 +256,19 @@ def test_two_contracts_of_one_project_are_looked_at_from_the_same_day(connection
         assert reconciliation_engine.verify(connection) == []
 
 
+def test_an_invoice_that_names_two_contracts_ties_them_also_where_only_a_log_of_one_changed(connection):
+    started(connection)
+    invoice = {"invoice_id": "I-1", "contract_id": "C-1", "currency": "EUR", "status": "issued"}
+    other = BOOKS["contracts"][0] | {"contract_id": "C-2"}
+    harness.receive(connection, {"contracts": [other], "invoices": [invoice]})
+    harness.receive(connection, {"invoices": [invoice | {"contract_id": "C-2"}]}, source="another")
+    harness.run(connection)
+    harness.receive(connection, {"time_logs": [log("L-4", "2026-02-10")]})
+    harness.run(connection)
+    assert looked_from(connection).keys() == {"C-1", "C-2"}
+    assert reconciliation_engine.verify(connection) == []
+
+
 @st.composite
 def changing_logs(draw):
     """Return a firm, and steps: time logs that arrive or change, whether all others go, and the date of the run."""
@@ -281,7 +293,7 @@ def changing_logs(draw):
     return first, steps
 
 
-@PROPERTY
+@harness.examples(0.3)
 @given(drawn=changing_logs())
 def test_any_change_of_time_logs_ends_where_looking_at_everything_ends(connection, drawn):
     first, steps = drawn

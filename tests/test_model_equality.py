@@ -1,20 +1,10 @@
 """The views against an independent reading of the rules: equal to the cent, and reason by reason, on random firms."""
 
-import os
-
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from abr import reconciliation_engine
 from tests import firms, harness, reference_model
-
-EXAMPLES = int(os.environ.get("ABR_TEST_EXAMPLES", "50"))
-PROPERTY = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
-    print_blob=True,
-)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +13,7 @@ def connection():
         yield opened
 
 
-@PROPERTY
+@harness.examples(1)
 @given(firm=firms.firms())
 def test_a_random_firm_gets_the_same_answers_from_the_views_and_from_the_model(connection, firm):
     harness.wipe(connection)
@@ -35,7 +25,7 @@ def test_a_random_firm_gets_the_same_answers_from_the_views_and_from_the_model(c
     assert harness.differences(harness.answers(connection), harness.expected(want)) == []
 
 
-@settings(PROPERTY, max_examples=max(EXAMPLES // 2, 1))
+@harness.examples(0.5)
 @given(history=firms.histories())
 def test_a_history_of_loads_and_runs_ends_where_the_model_and_one_full_computation_end(connection, history):
     harness.wipe(connection)

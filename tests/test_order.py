@@ -5,22 +5,13 @@ version is the newer one, so their order is part of what was said.
 """
 
 import datetime as dt
-import os
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import firms, harness
 from tests import reference_model as model
-
-EXAMPLES = int(os.environ.get("ABR_TEST_EXAMPLES", "50"))
-PROPERTY = settings(
-    max_examples=max(EXAMPLES * 2 // 5, 1),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
-    print_blob=True,
-)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +90,7 @@ def arrivals(draw):
     return firm, [(piece, harness.AS_OF - dt.timedelta(days=day)) for piece, day in zip(pieces, days, strict=True)]
 
 
-@PROPERTY
+@harness.examples(0.4)
 @given(arrival=arrivals())
 def test_a_firm_in_shuffled_pieces_with_a_run_after_each_ends_where_loading_at_once_ends(connection, arrival):
     firm, pieces = arrival
@@ -115,7 +106,7 @@ def test_a_firm_in_shuffled_pieces_with_a_run_after_each_ends_where_loading_at_o
         assert got[part] == rows, part
 
 
-@settings(PROPERTY, max_examples=max(EXAMPLES // 5, 1))
+@harness.examples(0.2)
 @given(firm=firms.firms())
 def test_loading_everything_twice_changes_nothing_and_the_second_run_writes_no_version(connection, firm):
     want = at_once(connection, firm)

@@ -27,7 +27,7 @@ from tests import command_line, harness
 from tests.command_line import BOOKS, abr, query
 
 ROOT = Path(__file__).parent.parent
-KILLS = max(int(os.environ.get("ABR_TEST_EXAMPLES", "50")) // 5, 1)
+KILLS = max(harness.EXAMPLES // 5, 1)
 NOW = dt.datetime(2026, 3, 31, 12, 0)
 OLDEST_DUCKDB = "1.1.3"
 

@@ -124,6 +124,29 @@ def test_rows_that_came_before_their_project_and_invoice_are_found_and_compactin
         assert reconciliation_engine.verify(connection) == []
 
 
+def test_rows_set_aside_are_found_and_get_no_new_version_whatever_number_they_were_written_with(tmp_path):
+    unreadable = {"time_logs": [WORK["time_logs"][0] | {"hours": "eight"}]}
+    written = "select count(*) as count from audit.quarantine"
+    with database.connect(f"duckdb:///{tmp_path}/abr.duckdb") as connection:
+        harness.receive(connection, {name: WORK[name] for name in ("contracts", "rates")} | unreadable)
+        harness.run(connection)
+        harness.receive(connection, {"projects": WORK["projects"]})
+        harness.run(connection)
+        before = harness.rows(connection, written)
+        compacting.compact(connection)
+        assert harness.rows(connection, OWNERLESS.format("time_logs"))[0]["count"] == 0
+        assert harness.rows(connection, "select contract_hash from audit.quarantine_open") == [{"contract_hash": 0}]
+        harness.receive(connection, {"projects": [WORK["projects"][0] | {"name": "Roof"}]})
+        harness.run(connection)
+        assert harness.rows(connection, written) == before
+        assert reconciliation_engine.verify(connection) == []
+
+        harness.receive(connection, {"time_logs": WORK["time_logs"]})
+        harness.run(connection)
+        assert harness.rows(connection, "from audit.quarantine_open") == []
+        assert reconciliation_engine.verify(connection) == []
+
+
 def test_a_large_load_after_that_of_its_projects_does_not_hold_its_rows_in_memory(tmp_path):
     plans = []
     with database.connect(f"duckdb:///{tmp_path}/abr.duckdb") as connection:
@@ -267,6 +290,35 @@ def test_a_database_in_memory_has_nothing_to_tidy():
     with harness.fresh_database() as connection:
         database.tidies(connection)
         assert not database.tidy(connection)
+
+
+KEPT_BYTES = "select coalesce(sum(memory_usage_bytes), 0)::bigint as bytes from duckdb_memory()"
+
+
+@pytest.mark.parametrize(("memory_limit", "is_given_back"), [(None, True), ("1GB", False)])
+def test_what_was_read_is_given_back_unless_people_have_said_how_much_may_be_kept(
+    tmp_path, monkeypatch, memory_limit, is_given_back
+):
+    monkeypatch.setattr(database, "_LITTLE_MEMORY", "2MB")
+    limit = "select current_setting('memory_limit') as memory_limit"
+    with database.connect(f"duckdb:///{tmp_path}/abr.duckdb", memory_limit=memory_limit) as connection:
+        fill(connection, rows=100_000)
+        connection.exec_driver_sql("checkpoint")
+        before = harness.rows(connection, limit)
+        harness.rows(connection, "select max(columns(*)) from source.time_logs")
+        assert harness.rows(connection, KEPT_BYTES)[0]["bytes"] > 3_000_000
+        with database.little_memory(connection):
+            count = harness.rows(connection, "select count(time_log_id) as count from source.time_logs")
+        assert count == [{"count": 100_000}]
+        assert (harness.rows(connection, KEPT_BYTES)[0]["bytes"] < 2_100_000) == is_given_back
+        assert harness.rows(connection, limit) == before
+
+
+def test_a_database_in_memory_gives_nothing_back():
+    with harness.fresh_database() as connection:
+        fill(connection, rows=50_000)
+        with database.little_memory(connection):
+            assert harness.rows(connection, KEPT_BYTES)[0]["bytes"] > 3_000_000
 
 
 def test_a_file_does_not_grow_with_the_number_of_loads_and_compactions(tmp_path):

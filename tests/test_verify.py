@@ -1,20 +1,17 @@
 """verify can fail: whatever is changed behind ABR's back is named. A run whose sums do not add up writes nothing."""
 
 import datetime as dt
-import os
 from contextlib import nullcontext
 from decimal import Decimal
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from abr import database, reconciliation_engine, views
 from abr.exceptions import DataIntegrityError, UsageError
 from abr.models import MACROS, METADATA
 from abr.settings import Thresholds
 from tests import firms, harness
-
-EXAMPLES = int(os.environ.get("ABR_TEST_EXAMPLES", "50"))
 
 CONTRACT = {"contract_id": "C-1", "client": "Acme", "currency": "EUR", "starts_on": "2026-01-01"}
 PROJECT = {"project_id": "P-1", "contract_id": "C-1", "name": "Launch"}
@@ -468,12 +465,7 @@ def test_a_halted_run_in_between_does_not_make_it_fail(connection):
     assert verified(connection) == []
 
 
-@settings(
-    max_examples=max(EXAMPLES // 10, 1),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
-    print_blob=True,
-)
+@harness.examples(0.1)
 @given(history=firms.histories())
 def test_whatever_happens_a_database_nobody_touched_verifies_before_and_after_the_next_run(opened, history):
     harness.wipe(opened)
