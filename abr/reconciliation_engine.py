@@ -654,7 +654,7 @@ def _filling(name: str, *, is_planned_once: bool, is_prepared: bool) -> str:
 
 
 def _set_homes(connection: Connection) -> None:
-    """Say which homes are in scope, in the variables that the views over large tables look at.
+    """Say which contracts are in scope, in the variables that the views over large tables look at.
 
     An `in (select ...)` drops rows only after all their columns were read. An expression over one column does so
     before, for a whole run of equal numbers at once; where rows lie sorted by it that leaves next to nothing to read.
@@ -662,8 +662,7 @@ def _set_homes(connection: Connection) -> None:
     bits, by the lowest ones of their numbers. Rows of other homes that share a bit are let through: of a hundred
     contracts in 50,000 those of 38 others. The ids decide.
     """
-    in_scope = {kind: f"select home_hash from temp.scope_{kind}" for kind in _KINDS}
-    contracts = [_NO_CONTRACT, in_scope["contract"]]
+    contracts = [_NO_CONTRACT, "select home_hash from temp.scope_contract"]
     contracts += [loading.former_contract_hashes(kind) for kind in ("project", "invoice")]
     few = (
         connection.exec_driver_sql(
@@ -678,7 +677,6 @@ def _set_homes(connection: Connection) -> None:
     else:
         padded = [*few, *[few[-1]] * (FEW_HOMES - len(few))]
         connection.exec_driver_sql(f"set variable few_contract_homes = {padded}::integer[]")
-    _set_bits(connection, "homes", *in_scope.values())
 
 
 def _set_bits(connection: Connection, variable: str, *homes: str) -> None:
@@ -841,9 +839,10 @@ def _renew_log_counts(connection: Connection) -> dict[str, int]:
     """Renew the stored counts of time logs, and return by how much each of them has changed."""
     run = connection.exec_driver_sql
     counts = ", ".join(_LOG_COUNTS)
+    _set_bits(connection, "project_homes", "select home_hash from temp.scope_project")
     before = run(
         "delete from audit.log_count_open using temp.scope_project as scope "
-        f"where {_is_home_in('homes', 'log_count_open.home_hash')} "
+        f"where {_is_home_in('project_homes', 'log_count_open.home_hash')} "
         "and log_count_open.project_id = scope.project_id and coalesce(week >= from_day, true) "
         f"returning {', '.join(f'log_count_open.{name}' for name in _LOG_COUNTS)}"
     ).fetchall()
