@@ -286,8 +286,7 @@ def _tidy(connection: Connection, publisher: publishing.Publisher | None) -> Non
     """
     with database.explained(database.path_of(str(connection.engine.url))):
         reconciliation_engine.empty_work_tables(connection)
-        with database.little_memory(connection):
-            pass  # what a cycle has read beyond that is given back
+        database.give_memory_back(connection)
     if database.tidy(connection) or publisher is None:
         return  # one of them at a time
     with suppress(NotPublished):  # the next publication meets the same trouble, and tells

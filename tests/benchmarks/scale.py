@@ -245,8 +245,7 @@ def _cycles(path: Path, as_of: dt.date, kind: str, cycles: int, name: str, memor
             publishing.publish_if_due(publisher, now=reconciliation_engine.utc_now(), clock=lambda: next(beats))
             published, worked = time.perf_counter(), time.process_time() - worked
             reconciliation_engine.empty_work_tables(connection)
-            with database.little_memory(connection):
-                pass
+            database.give_memory_back(connection)
             if not database.tidy(connection):
                 publishing.tidy(publisher, now=reconciliation_engine.utc_now())
             tidied = time.perf_counter()
