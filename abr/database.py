@@ -77,7 +77,7 @@ def tidy(connection: Connection) -> bool:
 
 
 # What DuckDB keeps of what it has read, where it is told to keep little: more than a cycle over a few contracts reads;
-# and how much it may come to before it is told so. Where it was told once, cycles take a sixth more processor time.
+# and how much it may come to before it is told so.
 _LITTLE_MEMORY, _MUCH_MEMORY_BYTES = "256MB", 384_000_000
 
 
@@ -90,7 +90,8 @@ def little_memory(connection: Connection) -> Iterator[None]:
     uses the database. Nothing changes for a small file.
     """
     path = path_of(str(connection.engine.url))
-    if not connection.info.get("abr_gives_memory_back") or path is None or path.stat().st_size < _MUCH_MEMORY_BYTES:
+    limit = connection.info.get("abr_memory_limit")
+    if limit is None or path is None or path.stat().st_size < _MUCH_MEMORY_BYTES:
         yield
         return
     # Another connection to it, because this one may be in the middle of something.
@@ -101,7 +102,7 @@ def little_memory(connection: Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        driver.execute("reset memory_limit")
+        driver.execute(f"set memory_limit = '{limit}'")  # a reset would only say so: DuckDB keeps to the last one set
         driver.close()
 
 
@@ -134,7 +135,9 @@ def connect(database_url: str, *, memory_limit: str | None = None, upgrade: bool
         with explained(path):
             if memory_limit:
                 connection.exec_driver_sql(f"set memory_limit = '{memory_limit.replace(chr(39), '')}'")
-            connection.info["abr_gives_memory_back"] = memory_limit is None
+            else:
+                limit = "select current_setting('memory_limit')"
+                connection.info["abr_memory_limit"] = connection.exec_driver_sql(limit).scalar_one()
             _bring_up_to_date(connection, path, upgrade=upgrade)
             connection.rollback()
             views.create_work_tables(connection)
