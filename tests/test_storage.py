@@ -304,14 +304,12 @@ def test_what_was_read_is_given_back_unless_people_have_said_how_much_may_be_kep
     with database.connect(f"duckdb:///{tmp_path}/abr.duckdb", memory_limit=memory_limit) as connection:
         fill(connection, rows=100_000)
         connection.exec_driver_sql("checkpoint")
-        before = harness.rows(connection, limit)
         harness.rows(connection, "select max(columns(*)) from source.time_logs")
         assert harness.rows(connection, KEPT_BYTES)[0]["bytes"] > 4_500_000
         with database.little_memory(connection):
             count = harness.rows(connection, "select count(time_log_id) as count from source.time_logs")
         assert count == [{"count": 100_000}]
         assert (harness.rows(connection, KEPT_BYTES)[0]["bytes"] < 4_200_000) == is_given_back
-        assert harness.rows(connection, limit) == before
         harness.rows(connection, "select max(columns(*)) from source.time_logs")
         assert harness.rows(connection, KEPT_BYTES)[0]["bytes"] > 4_500_000  # the limit is what it was
         database.give_memory_back(connection)
