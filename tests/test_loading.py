@@ -139,6 +139,18 @@ def test_each_load_is_on_record_with_its_counts(connection):
     ]
 
 
+@pytest.mark.parametrize("few", [0, 2, 3], ids=["all at once", "too many for one by one", "one by one"])
+def test_known_rows_are_found_however_they_are_looked_for(connection, monkeypatch, few):
+    monkeypatch.setattr(loading, "_FEW_PLACES", few)
+    known = [LOG | {"time_log_id": f"L-{number}"} for number in range(1, 10)]
+    receive(connection, **FIRM | {"time_logs": known})
+    again = [known[2], known[7], known[4] | {"hours": "4"}, LOG | {"time_log_id": "L-10"}]
+    assert receive(connection, time_logs=again) == {"time_logs": (4, 1, 1, 2, 0)}
+    live = "select time_log_id, seconds from source.time_logs where ended_load_id is null and seconds != 36000"
+    assert harness.rows(connection, live) == [{"time_log_id": "L-5", "seconds": 14400}]
+    assert ended(connection, "time_logs", "time_log_id") == [("L-5", "superseded", 2)]
+
+
 @pytest.mark.parametrize(
     ("dataset", "other"),
     [
