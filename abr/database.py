@@ -76,9 +76,9 @@ def tidy(connection: Connection) -> bool:
     return True
 
 
-# What DuckDB keeps of what it has read, where it is told to keep little: more than a cycle over a few contracts reads;
-# and how much it may come to before it is told so.
-_LITTLE_MEMORY, _MUCH_MEMORY_BYTES = "256MB", 384_000_000
+# What DuckDB keeps of what it has read, where it is told to keep little: so much, or this part of a larger file. A load
+# of a few rows into a hundred million reads half of that, a cycle over a few contracts less.
+_LITTLE_MEMORY_BYTES, _LITTLE_MEMORY_SHARE = 256_000_000, 16
 
 
 @contextmanager
@@ -89,16 +89,15 @@ def little_memory(connection: Connection) -> Iterator[None]:
     for what needs little, such as reading from one end to the other, or nothing at all; and not while another thread
     uses the database. Nothing changes for a small file.
     """
-    path = path_of(str(connection.engine.url))
-    limit = connection.info.get("abr_memory_limit")
-    if limit is None or path is None or path.stat().st_size < _MUCH_MEMORY_BYTES:
+    limit, little_bytes = connection.info.get("abr_memory_limit"), _little_memory_bytes(connection)
+    if limit is None or little_bytes is None:
         yield
         return
     # Another connection to it, because this one may be in the middle of something.
     driver = connection.connection.driver_connection.duplicate()  # type: ignore[union-attr]
     # More than that may be in use; then it stays as it is.
     with suppress(duckdb.OutOfMemoryException):
-        driver.execute(f"set memory_limit = '{_LITTLE_MEMORY}'")
+        driver.execute(f"set memory_limit = '{little_bytes}B'")
     try:
         yield
     finally:
@@ -108,11 +107,19 @@ def little_memory(connection: Connection) -> Iterator[None]:
 
 def give_memory_back(connection: Connection) -> None:
     """Let go of what DuckDB has read and keeps, where that has become much. For a moment when nothing runs."""
+    little_bytes = _little_memory_bytes(connection)
     kept = "select coalesce(sum(memory_usage_bytes), 0) from duckdb_memory()"
-    if connection.exec_driver_sql(kept).scalar_one() > _MUCH_MEMORY_BYTES:
+    if little_bytes and connection.exec_driver_sql(kept).scalar_one() > little_bytes * 3 // 2:
         with little_memory(connection):
             pass
     connection.rollback()
+
+
+def _little_memory_bytes(connection: Connection) -> int | None:
+    """Return how much DuckDB should keep of a file where it is to keep little; None where it may keep all of it."""
+    path = path_of(str(connection.engine.url))
+    file_bytes = path.stat().st_size if path else 0
+    return max(_LITTLE_MEMORY_BYTES, file_bytes // _LITTLE_MEMORY_SHARE) if file_bytes > _LITTLE_MEMORY_BYTES else None
 
 
 @contextmanager

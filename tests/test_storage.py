@@ -299,8 +299,7 @@ KEPT_BYTES = "select coalesce(sum(memory_usage_bytes), 0)::bigint as bytes from 
 def test_what_was_read_is_given_back_unless_people_have_said_how_much_may_be_kept(
     tmp_path, monkeypatch, memory_limit, is_given_back
 ):
-    monkeypatch.setattr(database, "_LITTLE_MEMORY", "4MB")
-    monkeypatch.setattr(database, "_MUCH_MEMORY_BYTES", 4_500_000)
+    monkeypatch.setattr(database, "_LITTLE_MEMORY_BYTES", 3_000_000)
     with database.connect(f"duckdb:///{tmp_path}/abr.duckdb", memory_limit=memory_limit) as connection:
         fill(connection, rows=100_000)
         connection.exec_driver_sql("checkpoint")
@@ -309,15 +308,15 @@ def test_what_was_read_is_given_back_unless_people_have_said_how_much_may_be_kep
         with database.little_memory(connection):
             count = harness.rows(connection, "select count(time_log_id) as count from source.time_logs")
         assert count == [{"count": 100_000}]
-        assert (harness.rows(connection, KEPT_BYTES)[0]["bytes"] < 4_200_000) == is_given_back
+        assert (harness.rows(connection, KEPT_BYTES)[0]["bytes"] < 3_200_000) == is_given_back
         harness.rows(connection, "select max(columns(*)) from source.time_logs")
         assert harness.rows(connection, KEPT_BYTES)[0]["bytes"] > 4_500_000  # the limit is what it was
         database.give_memory_back(connection)
-        assert (harness.rows(connection, KEPT_BYTES)[0]["bytes"] < 4_200_000) == is_given_back
+        assert (harness.rows(connection, KEPT_BYTES)[0]["bytes"] < 3_200_000) == is_given_back
 
 
 def test_a_database_in_memory_gives_nothing_back(monkeypatch):
-    monkeypatch.setattr(database, "_MUCH_MEMORY_BYTES", 4_500_000)
+    monkeypatch.setattr(database, "_LITTLE_MEMORY_BYTES", 3_000_000)
     with harness.fresh_database() as connection:
         fill(connection, rows=50_000)
         database.give_memory_back(connection)
