@@ -20,7 +20,7 @@ from abr.models import METADATA
 SORTED_TABLES = {
     table.fullname: tuple(name for name in ("contract_hash", "home_hash") if name in table.columns)
     for table in METADATA.sorted_tables
-    if "home_hash" in table.columns
+    if {"contract_hash", "home_hash"} & set(table.columns.keys())
 }
 # Smaller pieces than some of DuckDB's row groups (122,880 rows) would be merged and written again and again; at most so
 # many, because each of them ends with a checkpoint.

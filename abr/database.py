@@ -76,8 +76,8 @@ def tidy(connection: Connection) -> bool:
     return True
 
 
-# What DuckDB keeps of what it has read, where it is told to keep little: so much, or this part of a larger file. A load
-# of a few rows into a hundred million reads half of that, a cycle over a few contracts less.
+# What DuckDB keeps of what it has read, where it is told to keep little: so much, or this part of a larger file, which
+# is more than the numbers of all keys that a load looks through.
 _LITTLE_MEMORY_BYTES, _LITTLE_MEMORY_SHARE = 256_000_000, 16
 
 

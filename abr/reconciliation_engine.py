@@ -196,9 +196,9 @@ def run_once(
     """
     started_at = clock()
     connection.info.pop("abr_fills_to_prepare", None)  # of a run that was rolled back
-    empty_work_tables(connection)
     try:
         with database.explained(database.path_of(str(connection.engine.url))):
+            empty_work_tables(connection)
             with connection.begin():
                 run = _reconcile(
                     connection,

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import event
 
 from abr import compacting, database, loading, reconciliation_engine
+from abr.models import METADATA
 from tests import command_line, harness
 from tests.command_line import abr
 
@@ -145,6 +146,16 @@ def test_rows_set_aside_are_found_and_get_no_new_version_whatever_number_they_we
         harness.run(connection)
         assert harness.rows(connection, "from audit.quarantine_open") == []
         assert reconciliation_engine.verify(connection) == []
+
+
+def test_every_table_whose_rows_are_said_to_lie_sorted_is_sorted_when_it_is_compacted():
+    said = {
+        table.fullname
+        for table in METADATA.sorted_tables
+        if any("rows lie sorted by it" in (column.comment or "") for column in table.columns)
+    }
+    assert {"source.rates", "audit.quarantine_open", "audit.position"} < said
+    assert compacting.SORTED_TABLES.keys() == said
 
 
 def test_a_large_load_after_that_of_its_projects_does_not_hold_its_rows_in_memory(tmp_path):
