@@ -38,15 +38,17 @@ FEW_HOMES: Final = 16
 HOME_BITS: Final = 131_072
 _FEW = "getvariable('few_contract_homes')::integer[]"
 # What tells the rows of a large table that a run looks at, by the number of their contract. The run has set the
-# variables: either a list of so many numbers (the last ones may be repeated), or else the bits of all of them.
+# variables: either a list of so many numbers (the last ones may be repeated) and each of them, or the bits of all.
 # By an equality DuckDB passes over whole row groups, but only afterwards over single rows; by an expression it passes
 # over rows before it reads their other cells, but over no row group, and beside another filter only if the expression
-# cannot fail. So the few are asked for twice. Where the list is NULL, all of it is folded away when a query is planned.
+# cannot fail. So the few are asked for twice. Where the list is NULL, all of it is folded away when a query is planned;
+# single variables fold faster than numbers taken out of the list.
+_EACH = ", ".join(f"getvariable('contract_home_{place}')::integer" for place in range(1, FEW_HOMES + 1))
 MACROS: Final = {
+    "source.is_among": f"(homes, home) as get_bit(homes, home & {HOME_BITS - 1}) = 1",
     "source.is_in_scope": f"(home) as case when {_FEW} is null "
-    f"then get_bit(getvariable('contract_homes')::bit, home & {HOME_BITS - 1}) = 1 "
-    f"else ({' or '.join(f'home = ({_FEW})[{place}]' for place in range(1, FEW_HOMES + 1))}) "
-    f"and list_contains({_FEW}, home) end",
+    "then source.is_among(getvariable('contract_homes')::bit, home) "
+    f"else home in ({_EACH}) and list_contains({_FEW}, home) end",
 }
 
 

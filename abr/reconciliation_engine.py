@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from abr import database, loading, views
+from abr import database, loading, prepared, views
 from abr.exceptions import ABRError, ContractComplianceError, DataIntegrityError, UsageError
 from abr.models import FEW_HOMES, HOME_BITS
 from abr.settings import Thresholds
@@ -32,6 +31,8 @@ _LOG_COUNTS = ("logs_received", "logs_eligible", "logs_quarantined", "logs_exclu
 _SUMMED_LOG_COUNTS = ", ".join(f"coalesce(sum({name}), 0)::bigint as {name}" for name in _LOG_COUNTS)
 SECONDS_PER_HOUR = Decimal(3600)
 _FINDING_COUNTS = ("findings_opened", "findings_changed", "findings_closed")
+# The work tables that decide how far back a run must look; they are filled before all others.
+_FIRST_FILLED = ("project_row", "invoice_row", "early_line")
 # The work tables that read a table which grows; planned for every run, as what they may pass over differs.
 _LARGE_READS = (
     "early_line",
@@ -49,8 +50,8 @@ _LARGE_READS = (
     "open_quarantine",
     "position_change",
 )
-# The work tables that decide how far back a run must look; they are filled before all others.
-_FIRST_FILLED = ("project_row", "invoice_row", "early_line")
+# Above so many time logs in all it pays to tell a few contracts by their numbers, so that row groups are passed over.
+_MANY_LOGS = 4_000_000
 # As a from_day: all time logs.
 _EVER = "'-infinity'::date"
 _KINDS = ("contract", "project", "invoice")
@@ -59,9 +60,9 @@ _CHANGES = "select kind, id, from_day from source.change"
 _NO_CONTRACT = "select 0 as home_hash"
 
 
-def _is_home_in(variable: str, column: str) -> str:
+def _is_among(variable: str, column: str) -> str:
     """Return the condition by which the rows of a large table whose home is not among these bits are passed over."""
-    return f"get_bit(getvariable('{variable}')::bit, {column} & {HOME_BITS - 1}) = 1"
+    return f"source.is_among(getvariable('{variable}')::bit, {column})"
 
 
 # The kind of id that the home of a row in quarantine is.
@@ -104,7 +105,7 @@ def _ties(rows_of: Callable[[str, str], str]) -> tuple[tuple[str, str, str], ...
 
 
 def _source_rows(dataset: str, home: str) -> str:
-    return f"(from source.{dataset} where ended_load_id is null and {_is_home_in('tied_homes', home)})"
+    return f"(from source.{dataset} where ended_load_id is null and {_is_among('tied_homes', home)})"
 
 
 def _rows_in_scope(dataset: str, _: str) -> str:
@@ -210,7 +211,7 @@ def run_once(
                     clock=clock,
                     progress=progress,
                 )
-            _prepare_fills(connection)
+            _prepare(connection, run)
             if empties_work_tables:
                 empty_work_tables(connection)
             return run
@@ -311,20 +312,22 @@ def _reconcile(
             f"select rules_digest, settings, {', '.join(_LOG_COUNTS)} from audit.run where run_id = {last.run_id}",
         ).one()
     )
+    if connection.info.get("abr_prepared_for") != rules_digest:
+        prepared.forget(connection)
     is_same = before is not None and before.rules_digest == rules_digest and before.settings == settings_json
-    set_inputs(connection, as_of, thresholds)
+    run_id = connection.exec_driver_sql("select coalesce(max(run_id), 0) + 1 from audit.run").scalar_one()
+    set_inputs(connection, as_of, thresholds, run_id)
     if not is_same:
         touch_everything(connection)
     elif last is not None and as_of != last.as_of:
         connection.exec_driver_sql("insert into source.change (kind, id, from_day) from reconcile.due")
     batches_left = scope_to_changes(connection)
-    run_id = connection.exec_driver_sql("select coalesce(max(run_id), 0) + 1 from audit.run").scalar_one()
     counts = dict.fromkeys(_FINDING_COUNTS, 0)
     log_counts = {name: getattr(before, name) if before else 0 for name in _LOG_COUNTS}
     if is_scoped(connection):
         fill_work_tables(
             connection,
-            is_planned_once=batches_left == 1 and (is_same or "abr_fills_prepared" in connection.info),
+            is_planned_once=batches_left == 1 and (is_same or prepared.is_prepared(connection)),
             progress=progress and (lambda done, steps: progress(done, steps * batches_left)),
         )
         require_control_totals(connection)
@@ -353,10 +356,11 @@ def _reconcile(
     return run
 
 
-def set_inputs(connection: Connection, as_of: date, thresholds: Thresholds) -> None:
-    """Write the date a run is for, and the thresholds, where the views read them."""
+def set_inputs(connection: Connection, as_of: date, thresholds: Thresholds, run_id: int | None = None) -> None:
+    """Write where views read them: the date a run is for, its number if it is recorded, and the thresholds."""
     connection.exec_driver_sql("delete from temp.cycle")
-    connection.execute(text("insert into temp.cycle values (:as_of)"), {"as_of": as_of})
+    cycle = {"as_of": as_of, "run_id": run_id}
+    connection.execute(text("insert into temp.cycle values (:as_of, :run_id)"), cycle)
     connection.exec_driver_sql("delete from temp.threshold")
     rows: list[dict[str, Any]] = [{"currency": None, "amount": thresholds.default_amount}]
     rows += [{"currency": name, "amount": amount} for name, amount in thresholds.amount_by_currency.items()]
@@ -408,7 +412,7 @@ def scope_to_changes(connection: Connection) -> int:
             _close_scope(connection, _CHANGES)
         return 1
     # A new temporary table makes DuckDB plan prepared statements again, with the optimizers on that they must not have.
-    connection.info.pop("abr_fills_prepared", None)
+    prepared.forget(connection)
     if not _is_batched(connection):
         _make_batches(connection)
     # What a batch brings along of later ones is not there any more when their turn comes.
@@ -505,15 +509,15 @@ def _follow_ties(connection: Connection, added: Collection[str], ties: Collectio
     is_touched = "invoice" in added
     while waiting:
         tied, to, adding = waiting.pop(0)
-        if tied == "invoice" and not is_touched and _run_prepared(connection, _SHARED_INVOICE).first() is None:
+        if tied == "invoice" and not is_touched and prepared.run(connection, _SHARED_INVOICE).first() is None:
             continue  # they came with their contracts, and have no others
-        if _is_planned_anew(adding):
+        if "tied_homes" in adding:
             _set_bits(connection, "tied_homes", _NO_CONTRACT, f"select home_hash from temp.scope_{tied}")
         if _added(connection, adding):
             waiting += [tie for tie in ties if tie[0] == to and tie not in waiting]
     if added:
         for statement in _KEEPING_EARLIEST:
-            _run_prepared(connection, statement)
+            prepared.run(connection, statement)
 
 
 def _look_back(connection: Connection) -> None:
@@ -525,14 +529,8 @@ def _look_back(connection: Connection) -> None:
 
 def _added(connection: Connection, adding: str) -> int:
     """Add ids to a scope; return how many were new, or new from an earlier day on."""
-    added: int = _run_prepared(connection, adding).scalar_one()
+    added: int = prepared.run(connection, adding).scalar_one()
     return added
-
-
-def _run_prepared(connection: Connection, statement: str) -> CursorResult[Any]:
-    """Execute a statement, by its prepared plan where there is one."""
-    is_prepared = "abr_fills_prepared" in connection.info and statement in _SCOPE_STATEMENTS
-    return connection.exec_driver_sql(f"execute {_SCOPE_STATEMENTS[statement]}" if is_prepared else statement)
 
 
 def _adding(kind: str, ids: str) -> str:
@@ -549,11 +547,6 @@ def _adding(kind: str, ids: str) -> str:
         f"insert into {table} select found.id, {loading.home_hash('found.id')}, found.from_day from ({found}) as found "
         f"anti join {table} as known on found.id = known.{column} and found.from_day >= known.from_day"
     )
-
-
-def _is_planned_anew(statement: str) -> bool:
-    """Return whether a statement reads a variable: DuckDB puts the value it has then into a prepared plan."""
-    return "getvariable" in statement
 
 
 def _adding_touched(touched: str) -> list[str]:
@@ -579,19 +572,14 @@ _KEEPING_EARLIEST = [
     f"where scope_{kind}.{kind}_id = earlier.{kind}_id and scope_{kind}.from_day > earlier.from_day"
     for kind in _KINDS
 ]
-# What most runs do to find their scope, and the names it is prepared under.
-_SCOPE_STATEMENTS = {
-    statement: f"abr_scope_{place}"
-    for place, statement in enumerate(
-        [
-            *_adding_touched(_CHANGES),
-            *(adding for _, _, adding in _ADDING_EARLIER_TIED),
-            _ADDING_EARLIER,
-            _SHARED_INVOICE,
-            *_KEEPING_EARLIEST,
-        ],
-    )
-}
+# What most runs do to find their scope, as far as no large table is read.
+_SCOPE_STATEMENTS = (
+    *_adding_touched(_CHANGES),
+    *(adding for _, _, adding in _ADDING_EARLIER_TIED),
+    _ADDING_EARLIER,
+    _SHARED_INVOICE,
+    *_KEEPING_EARLIEST,
+)
 
 
 def _clear_scope(connection: Connection) -> None:
@@ -619,11 +607,10 @@ def fill_work_tables(
     """
     run = connection.exec_driver_sql
     connection.info["abr_is_filled"] = True
-    order: list[str] | None = connection.info.get("abr_fills_prepared") if is_planned_once else None
-    is_prepared = order is not None
-    if order is None:
-        order = _filled_tables(connection)
-        connection.info.pop("abr_fills_prepared", None)
+    is_prepared = is_planned_once and prepared.is_prepared(connection)
+    order: list[str] = connection.info["abr_order"] if is_prepared else _filled_tables(connection)
+    if not is_prepared:
+        prepared.forget(connection)
         if is_planned_once:
             connection.info["abr_fills_to_prepare"] = order
     _set_homes(connection)
@@ -632,7 +619,14 @@ def fill_work_tables(
     steps = [order[:first], order[first:]] if is_prepared else [[name] for name in order]
     done = 0
     for names in steps:
-        run("; ".join(_filling(name, is_planned_once=is_planned_once, is_prepared=is_prepared) for name in names))
+        run(
+            "; ".join(
+                prepared.call(connection, _filling(name))
+                if is_planned_once
+                else f"create or replace temp table {name} as from work.{name}"
+                for name in names
+            )
+        )
         done += len(names)
         if done == first:
             _look_back(connection)
@@ -644,12 +638,8 @@ def fill_work_tables(
             break
 
 
-def _filling(name: str, *, is_planned_once: bool, is_prepared: bool) -> str:
-    """Return the statement that fills a work table."""
-    if not is_planned_once:
-        return f"create or replace temp table {name} as from work.{name}"
-    if is_prepared and name not in _LARGE_READS:
-        return f"execute abr_fill_{name}"
+def _filling(name: str) -> str:
+    """Return the statement that fills an empty work table."""
     return f"insert into temp.{name} from work.{name}"
 
 
@@ -660,23 +650,21 @@ def _set_homes(connection: Connection) -> None:
     before, for a whole run of equal numbers at once; where rows lie sorted by it that leaves next to nothing to read.
     A few contracts are told by their numbers, so that whole row groups are passed over (see models.MACROS), more as
     bits, by the lowest ones of their numbers. Rows of other homes that share a bit are let through: of a hundred
-    contracts in 50,000 those of 38 others. The ids decide.
+    contracts in 50,000 those of 38 others. The ids decide. Where there are few row groups bits are told faster.
     """
     contracts = [_NO_CONTRACT, "select home_hash from temp.scope_contract"]
     contracts += [loading.former_contract_hashes(kind) for kind in ("project", "invoice")]
-    few = (
-        connection.exec_driver_sql(
-            f"select distinct home_hash from ({' union all '.join(contracts)}) limit {FEW_HOMES + 1}"
-        )
-        .scalars()
-        .all()
-    )
-    if len(few) > FEW_HOMES:
+    few: Sequence[int] = ()
+    if connection.info.get("abr_has_many_logs", True):
+        distinct = f"select distinct home_hash from ({' union all '.join(contracts)}) limit {FEW_HOMES + 1}"
+        few = connection.exec_driver_sql(distinct).scalars().all()
+    if 0 < len(few) <= FEW_HOMES:
+        padded = [*few, *[few[-1]] * (FEW_HOMES - len(few))]
+        settings = [f"set variable contract_home_{place} = {home}" for place, home in enumerate(padded, 1)]
+        connection.exec_driver_sql("; ".join([f"set variable few_contract_homes = {padded}::integer[]", *settings]))
+    else:
         connection.exec_driver_sql("set variable few_contract_homes = null")
         _set_bits(connection, "contract_homes", *contracts)
-    else:
-        padded = [*few, *[few[-1]] * (FEW_HOMES - len(few))]
-        connection.exec_driver_sql(f"set variable few_contract_homes = {padded}::integer[]")
 
 
 def _set_bits(connection: Connection, variable: str, *homes: str) -> None:
@@ -686,38 +674,21 @@ def _set_bits(connection: Connection, variable: str, *homes: str) -> None:
     )
 
 
-def _prepare_fills(connection: Connection) -> None:
-    """Prepare the statements that fill the work tables, if a run has just made these anew.
-
-    After its commit, because DuckDB's planner does not see the rows of a transaction that is still open, and plans made
-    for empty tables are several times slower.
-    """
-    order = connection.info.pop("abr_fills_to_prepare", None)
+def _prepare(connection: Connection, run: Run) -> None:
+    """Prepare what the next runs execute, if this one has just made the work tables anew."""
+    order: list[str] | None = connection.info.pop("abr_fills_to_prepare", None)
     if order is None:
         return
-    with plans_that_last(connection) as run:
-        for statement, name in _SCOPE_STATEMENTS.items():
-            run(f"prepare {name} as {statement}")
-        for name in order:
-            run(f"prepare abr_clear_{name} as delete from temp.{name}")
-            run(f"prepare abr_fill_{name} as insert into temp.{name} from work.{name}")
-    connection.info["abr_fills_prepared"] = order
-
-
-@contextmanager
-def plans_that_last(connection: Connection) -> Iterator[Callable[[str], object]]:
-    """Yield what executes a statement; statements it prepares stay right whatever rows they meet later.
-
-    A plan outlives the rows it was made for, so it may not rest on their statistics: DuckDB 1.5 packs sort keys by the
-    smallest and greatest value at planning time, and returns garbage for others.
-    """
-    off = f"{database.OPTIMIZERS_OFF},compressed_materialization,statistics_propagation"
-    connection.exec_driver_sql(f"set disabled_optimizers = '{off}'")
-    try:
-        yield connection.exec_driver_sql
-    finally:
-        connection.exec_driver_sql(f"set disabled_optimizers = '{database.OPTIMIZERS_OFF}'")
-        connection.rollback()
+    statements = {f"abr_clear_{name}": f"delete from temp.{name}" for name in order}
+    statements |= {f"abr_fill_{name}": _filling(name) for name in order if name not in _LARGE_READS}
+    for kind, known in (("scope", _SCOPE_STATEMENTS), ("close", _CLOSING_STATEMENTS)):
+        statements |= {f"abr_{kind}_{place}": statement for place, statement in enumerate(known)}
+    prepared.prepare(connection, statements)
+    connection.info.update(
+        abr_order=order,
+        abr_prepared_for=run.rules_digest,
+        abr_has_many_logs=(run.logs_received or 0) > _MANY_LOGS,
+    )
 
 
 def empty_work_tables(connection: Connection) -> None:
@@ -727,7 +698,7 @@ def empty_work_tables(connection: Connection) -> None:
     _clear_work_tables(connection)
     _clear_scope(connection)
     connection.commit()
-    if "abr_fills_prepared" in connection.info:
+    if prepared.is_prepared(connection):
         # The removed rows of a temporary table stay in memory, and every scan passes over them, until a checkpoint.
         connection.exec_driver_sql("checkpoint temp")
         connection.rollback()
@@ -736,9 +707,9 @@ def empty_work_tables(connection: Connection) -> None:
 
 def _clear_work_tables(connection: Connection) -> None:
     """Remove all rows; where no plans are prepared by making the tables anew, which gives many rows back faster."""
-    prepared = connection.info.get("abr_fills_prepared")
-    if prepared:
-        connection.exec_driver_sql("; ".join(f"execute abr_clear_{name}" for name in prepared))
+    if prepared.is_prepared(connection):
+        order: list[str] = connection.info["abr_order"]
+        connection.exec_driver_sql("; ".join(prepared.call(connection, f"delete from temp.{name}") for name in order))
         return
     for name in _filled_tables(connection):
         connection.exec_driver_sql(f"create or replace temp table {name} as from temp.{name} limit 0")
@@ -754,7 +725,7 @@ def _filled_tables(connection: Connection) -> list[str]:
 
 def require_control_totals(connection: Connection) -> None:
     """Raise DataIntegrityError where a control total does not hold for what is in scope."""
-    broken = connection.exec_driver_sql("select what, id, detail from reconcile.broken_total order by all").fetchall()
+    broken = prepared.run(connection, _BROKEN_TOTALS).fetchall()
     if broken:
         first = broken[0]
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
@@ -783,74 +754,95 @@ def _require_compliance(connection: Connection) -> None:
         )
 
 
-def _write_changes(connection: Connection, run_id: int) -> dict[str, int]:
-    """Add a version for every finding, position and row set aside that changed, and renew the open tables."""
-    run = connection.exec_driver_sql
-    run(
-        f"insert into audit.finding by name select * exclude (change, opened_run_id), {run_id} as run_id, "
-        f"coalesce(opened_run_id, {run_id}) as opened_run_id, "
-        "case change when 'closed' then 'closed' else 'open' end as state from temp.finding_change order by home_hash",
-    )
-    run(
+_STATE = "case change when 'closed' then 'closed' else 'open' end as state"
+_ADDING_VERSIONS = (
+    (
+        f"insert into audit.finding by name select finding_change.* exclude (change, opened_run_id), run_id, "
+        f"coalesce(opened_run_id, run_id) as opened_run_id, {_STATE} from temp.finding_change cross join temp.cycle "
+        "order by home_hash"
+    ),
+    (
+        f"insert into audit.position by name select position_change.* exclude (change), run_id, {_STATE} "
+        "from temp.position_change cross join temp.cycle"
+    ),
+)
+_REMOVING_OPEN = (
+    (
         "delete from audit.finding_open where source.is_in_scope(finding_open.home_hash) "
-        "and finding_id in (select finding_id from temp.finding_change)",
-    )
-    run(
-        f"insert into audit.finding_open by name select * exclude (change, opened_run_id), {run_id} as run_id, "
-        f"coalesce(opened_run_id, {run_id}) as opened_run_id from temp.finding_change where change != 'closed' "
-        "order by home_hash",
-    )
-    run(
-        f"insert into audit.position by name select * exclude (change), {run_id} as run_id, "
-        "case change when 'closed' then 'closed' else 'open' end as state from temp.position_change",
-    )
-    run(
+        "and finding_id in (select finding_id from temp.finding_change)"
+    ),
+    (
         "delete from audit.position_open where source.is_in_scope(position_open.home_hash) "
-        "and contract_id in (select contract_id from temp.position_change)",
-    )
-    run(
-        f"insert into audit.position_open by name select * exclude (change), {run_id} as run_id "
-        "from temp.position_change where change != 'closed'",
-    )
-    _write_quarantine(connection, run_id)
-    run(
+        "and contract_id in (select contract_id from temp.position_change)"
+    ),
+    (
         "delete from audit.balance_open using temp.scope_contract as scope "
         "where source.is_in_scope(balance_open.home_hash) "
         "and balance_open.contract_id = scope.contract_id and coalesce(week >= from_day, true)"
-    )
-    run("insert into audit.balance_open by name from temp.balance order by home_hash")
-    run(
+    ),
+    (
         "delete from audit.invoice_span_open using temp.scope_contract as scope "
         "where source.is_in_scope(invoice_span_open.home_hash) "
         f"and invoice_span_open.contract_id = scope.contract_id and from_day = {_EVER}"
-    )
-    run(
+    ),
+)
+_ADDING_OPEN = (
+    (
+        "insert into audit.finding_open by name select finding_change.* exclude (change, opened_run_id), run_id, "
+        "coalesce(opened_run_id, run_id) as opened_run_id from temp.finding_change cross join temp.cycle "
+        "where change != 'closed' order by home_hash"
+    ),
+    (
+        "insert into audit.position_open by name select position_change.* exclude (change), run_id "
+        "from temp.position_change cross join temp.cycle where change != 'closed'"
+    ),
+    "insert into audit.balance_open by name from temp.balance order by home_hash",
+    (
         "insert into audit.invoice_span_open by name from temp.invoice_span where contract_id in "
         f"(select contract_id from temp.scope_contract where from_day = {_EVER}) order by home_hash"
-    )
-    counted = run("select change, count(*) from temp.finding_change group by change").fetchall()
+    ),
+)
+_REMOVING_LOG_COUNTS = (
+    "delete from audit.log_count_open using temp.scope_project as scope "
+    f"where {_is_among('project_homes', 'log_count_open.home_hash')} "
+    "and log_count_open.project_id = scope.project_id and coalesce(week >= from_day, true) "
+    f"returning {', '.join(f'log_count_open.{name}' for name in _LOG_COUNTS)}"
+)
+_ADDING_LOG_COUNTS = (
+    f"insert into audit.log_count_open by name select home_hash, project_id, week, {', '.join(_LOG_COUNTS)} "
+    "from temp.log_count where logs_received > 0 order by home_hash"
+)
+_SUMMING_LOG_COUNTS = f"select {_SUMMED_LOG_COUNTS} from temp.log_count where logs_received > 0"
+_COUNTING_FINDINGS = "select change, count(*) from temp.finding_change group by change"
+_BROKEN_TOTALS = "select what, id, detail from reconcile.broken_total order by all"
+# What every run does at its end, as far as no large table is read.
+_CLOSING_STATEMENTS = (
+    *_ADDING_VERSIONS,
+    *_ADDING_OPEN,
+    _ADDING_LOG_COUNTS,
+    _SUMMING_LOG_COUNTS,
+    _COUNTING_FINDINGS,
+    _BROKEN_TOTALS,
+)
+
+
+def _write_changes(connection: Connection, run_id: int) -> dict[str, int]:
+    """Add a version for every finding, position and row set aside that changed, and renew the open tables."""
+    for statement in (*_ADDING_VERSIONS, *_REMOVING_OPEN, *_ADDING_OPEN):
+        prepared.run(connection, statement)
+    _write_quarantine(connection, run_id)
     counts = dict.fromkeys(_FINDING_COUNTS, 0)
-    for change, count in counted:
+    for change, count in prepared.run(connection, _COUNTING_FINDINGS).fetchall():
         counts[f"findings_{change}"] = count
     return counts
 
 
 def _renew_log_counts(connection: Connection) -> dict[str, int]:
     """Renew the stored counts of time logs, and return by how much each of them has changed."""
-    run = connection.exec_driver_sql
-    counts = ", ".join(_LOG_COUNTS)
     _set_bits(connection, "project_homes", "select home_hash from temp.scope_project")
-    before = run(
-        "delete from audit.log_count_open using temp.scope_project as scope "
-        f"where {_is_home_in('project_homes', 'log_count_open.home_hash')} "
-        "and log_count_open.project_id = scope.project_id and coalesce(week >= from_day, true) "
-        f"returning {', '.join(f'log_count_open.{name}' for name in _LOG_COUNTS)}"
-    ).fetchall()
-    run(
-        f"insert into audit.log_count_open by name select home_hash, project_id, week, {counts} "
-        "from temp.log_count where logs_received > 0 order by home_hash",
-    )
-    after = run(f"select {_SUMMED_LOG_COUNTS} from temp.log_count where logs_received > 0").one()
+    before = prepared.run(connection, _REMOVING_LOG_COUNTS).fetchall()
+    prepared.run(connection, _ADDING_LOG_COUNTS)
+    after = prepared.run(connection, _SUMMING_LOG_COUNTS).one()
     gone = [sum(column) for column in zip(*before, strict=True)] or [0] * len(_LOG_COUNTS)
     return {name: after[place] - gone[place] for place, name in enumerate(_LOG_COUNTS)}
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from abr import database, models, reconciliation_engine
+from abr import database, models, prepared, reconciliation_engine
 from tests import harness
 from tests.test_batches import BOOKS
 
@@ -104,6 +104,12 @@ def test_a_condition_outside_the_view_would_not_do(connection):
     assert "get_bit" not in filters
 
 
+def test_no_statement_that_is_prepared_for_all_runs_reads_a_large_table_or_a_variable(connection):
+    statements = (*reconciliation_engine._SCOPE_STATEMENTS, *reconciliation_engine._CLOSING_STATEMENTS)
+    assert [statement for statement in statements if "getvariable" in statement or "is_in_scope" in statement] == []
+    assert [scan for statement in statements for scan in scans_of(connection, statement)] == []
+
+
 def test_the_homes_of_what_is_in_scope_are_the_numbers_that_are_set(connection):
     (homes,) = connection.exec_driver_sql("select getvariable('few_contract_homes')").one()
     assert len(homes) == models.FEW_HOMES
@@ -143,6 +149,20 @@ def test_few_contracts_are_found_by_number_and_more_by_bits_each_with_all_its_ro
         assert (logs, findings) == (3 * touched, 3 * touched)
 
 
+@pytest.mark.parametrize("many", [1, 1_000_000], ids=["of many", "of few"])
+def test_a_connection_that_goes_on_tells_a_few_contracts_by_number_where_there_are_many_logs(monkeypatch, many):
+    monkeypatch.setattr(reconciliation_engine, "_MANY_LOGS", many)
+    with harness.fresh_database() as connection:
+        harness.receive(connection, BOOKS | BILLED)
+        for contract in ("C-1", "C-2", "C-3", "C-4"):
+            log = {**BOOKS["time_logs"][0], "time_log_id": f"later {contract}", "project_id": f"P-{contract}"}
+            harness.receive(connection, {"time_logs": [log]})
+            harness.run(connection)
+        few = connection.exec_driver_sql("select getvariable('few_contract_homes')").scalar_one()
+        assert (few is None) == (many == 1_000_000)
+        assert reconciliation_engine.verify(connection) == []
+
+
 @pytest.mark.parametrize("stopped_after", [1, 2, 3], ids=["the first run", "the one that prepares", "a prepared one"])
 def test_what_a_run_that_was_stopped_left_in_the_work_tables_does_not_count_twice(stopped_after):
     with harness.fresh_database() as connection:
@@ -165,8 +185,8 @@ def test_a_prepared_join_with_sums_finds_every_row_when_it_is_executed_again_for
         )
         run("create temp table asked as from known limit 2")
         connection.commit()
-        with reconciliation_engine.plans_that_last(connection) as prepared:
-            prepared(
+        with prepared.plans_that_last(connection) as planned:
+            planned(
                 "prepare matched as select count(log_count) from asked left join "
                 "(select contract_id, log, count(*) as log_count from known group by all) using (contract_id, log)"
             )

@@ -582,7 +582,8 @@ COMMENTS = (
 )
 
 MACROS = (
-    """create macro source.is_in_scope(home) as case when getvariable('few_contract_homes')::integer[] is null then get_bit(getvariable('contract_homes')::bit, home & 131071) = 1 else (home = (getvariable('few_contract_homes')::integer[])[1] or home = (getvariable('few_contract_homes')::integer[])[2] or home = (getvariable('few_contract_homes')::integer[])[3] or home = (getvariable('few_contract_homes')::integer[])[4] or home = (getvariable('few_contract_homes')::integer[])[5] or home = (getvariable('few_contract_homes')::integer[])[6] or home = (getvariable('few_contract_homes')::integer[])[7] or home = (getvariable('few_contract_homes')::integer[])[8] or home = (getvariable('few_contract_homes')::integer[])[9] or home = (getvariable('few_contract_homes')::integer[])[10] or home = (getvariable('few_contract_homes')::integer[])[11] or home = (getvariable('few_contract_homes')::integer[])[12] or home = (getvariable('few_contract_homes')::integer[])[13] or home = (getvariable('few_contract_homes')::integer[])[14] or home = (getvariable('few_contract_homes')::integer[])[15] or home = (getvariable('few_contract_homes')::integer[])[16]) and list_contains(getvariable('few_contract_homes')::integer[], home) end""",
+    """create macro source.is_among(homes, home) as get_bit(homes, home & 131071) = 1""",
+    """create macro source.is_in_scope(home) as case when getvariable('few_contract_homes')::integer[] is null then source.is_among(getvariable('contract_homes')::bit, home) else home in (getvariable('contract_home_1')::integer, getvariable('contract_home_2')::integer, getvariable('contract_home_3')::integer, getvariable('contract_home_4')::integer, getvariable('contract_home_5')::integer, getvariable('contract_home_6')::integer, getvariable('contract_home_7')::integer, getvariable('contract_home_8')::integer, getvariable('contract_home_9')::integer, getvariable('contract_home_10')::integer, getvariable('contract_home_11')::integer, getvariable('contract_home_12')::integer, getvariable('contract_home_13')::integer, getvariable('contract_home_14')::integer, getvariable('contract_home_15')::integer, getvariable('contract_home_16')::integer) and list_contains(getvariable('few_contract_homes')::integer[], home) end""",
 )
 
 VIEWS = {
@@ -597,8 +598,11 @@ select
 where false
 """,
     "work.cycle": """\
--- The one row that says for which date a run computes; the cycle writes it, so that no view asks the clock.
-select null::date as as_of
+-- The one row that says for which date a run computes, and which run it is, where it is one that is recorded; the cycle
+-- writes it, so that no view asks the clock.
+select
+    null::date as as_of,
+    null::bigint as run_id
 where false
 """,
     "work.currency": """\
