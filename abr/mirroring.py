@@ -89,6 +89,7 @@ _CONTINUED = {
     "valid_to_run_id": "s.next_run_id",
     "valid_to_at": "n.finished_at",
     "opened_at": "o.finished_at",
+    "time_log_id": "case when s.about like 'log:%' then substr(s.about, 5) end",
     "version": "s.nth + coalesce((select max(h.version) from {history} as h where h.{key} = s.{key}), 0)",
 }
 _LAST_RUN = f"(select run_id, as_of from {SCHEMA}.run_history where status = 'ok' order by run_id desc limit 1)"

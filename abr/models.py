@@ -49,6 +49,8 @@ MACROS: Final = {
     "source.is_in_scope": f"(home) as case when {_FEW} is null "
     "then source.is_among(getvariable('contract_homes')::bit, home) "
     f"else home in ({_EACH}) and list_contains({_FEW}, home) end",
+    # The time log that a finding is about; its id is stored once.
+    "report.time_log_of": "(about) as case when about like 'log:%' then substr(about, 5) end",
 }
 
 
@@ -287,7 +289,6 @@ def finding_columns() -> tuple[Column[Any], ...]:
         column("side", String(), required=True),
         column("class", String(), required=True),
         column("about", String(), required=True),
-        column("time_log_id", String()),
         column("project_id", String()),
         column("person", String()),
         column("role", String()),

@@ -280,6 +280,14 @@ def _recipe(writer: duckdb.DuckDBPyConnection) -> Recipe:
         ).fetchall()[0][0]
         comments.append(("view" if _is_open_state(table) else "table", f"audit.{table}", comment))
     comments += [("view", name, printed[name][1]) for name in wanted]
+    macros = [
+        f"create macro {name}({', '.join(parameters)}) as {definition}"
+        for name, parameters, definition in writer.execute(
+            "select schema_name || '.' || function_name, parameters, macro_definition from duckdb_functions() "
+            "where not internal and function_type = 'macro' and database_name = current_database() order by all"
+        ).fetchall()
+        if any(f"{name}(" in printed[view][0].replace('"', "") for view in wanted)
+    ]
     schemas = sorted({name.split(".")[0] for name in wanted} | {"audit", "published"})
     rules = writer.execute(
         "select schema_name, view_name from duckdb_views() where view_name != 'all_rules' "
@@ -300,6 +308,7 @@ def _recipe(writer: duckdb.DuckDBPyConnection) -> Recipe:
         "insert into published.rule values "
         + ", ".join(f"({_quoted(schema)}, {_quoted(name)})" for schema, name in rules),
         *(statement for table, cells in columns.items() for statement in _table(table, cells)),
+        *macros,
         *(printed[name][0].rstrip().rstrip(";") for name in wanted),
     ]
     spoken = [f"comment on {kind} {name} is {_quoted(comment)}" for kind, name, comment in comments if comment]

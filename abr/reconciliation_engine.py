@@ -1217,6 +1217,9 @@ class Explained:
     set_aside: Sequence[Mapping[str, Any]] = ()
 
 
+_FINDING = "*, report.time_log_of(about) as time_log_id"
+
+
 def explain(connection: Connection, wanted_id: str, *, thresholds: Thresholds, today: date) -> Explained:
     """Recompute one time log, finding or contract as of the last run (else `today`) and return all it rests on.
 
@@ -1226,7 +1229,7 @@ def explain(connection: Connection, wanted_id: str, *, thresholds: Thresholds, t
     try:
         last = connection.exec_driver_sql("select as_of from reconcile.last_run").first()
         set_inputs(connection, last.as_of if last else today, thresholds)
-        finding = _first(connection, "select * from audit.finding_open where finding_id = :id", wanted_id)
+        finding = _first(connection, f"select {_FINDING} from audit.finding_open where finding_id = :id", wanted_id)
         log_id = finding["time_log_id"] if finding else wanted_id
         logs = _all(
             connection, "select * from source.time_logs where ended_load_id is null and time_log_id = :id", log_id
@@ -1341,7 +1344,7 @@ def _explained(
         ),
         findings=_all(
             connection,
-            f"select * from temp.finding where {'time_log_id' if log_id else 'contract_id'} = :id "
+            f"select {_FINDING} from temp.finding where {'time_log_id' if log_id else 'contract_id'} = :id "
             "order by class, about",
             log_id or contract_id,
         ),
@@ -1361,7 +1364,7 @@ def _explained(
             contract_id,
         ),
         finding=(
-            _first(connection, "select * from temp.finding where finding_id = :id", finding["finding_id"])
+            _first(connection, f"select {_FINDING} from temp.finding where finding_id = :id", finding["finding_id"])
             if finding
             else None
         ),

@@ -52,7 +52,6 @@ CREATE TABLE audit.finding (
     side VARCHAR NOT NULL,
     class VARCHAR NOT NULL,
     about VARCHAR NOT NULL,
-    time_log_id VARCHAR,
     project_id VARCHAR,
     person VARCHAR,
     role VARCHAR,
@@ -79,7 +78,6 @@ CREATE TABLE audit.finding_open (
     side VARCHAR NOT NULL,
     class VARCHAR NOT NULL,
     about VARCHAR NOT NULL,
-    time_log_id VARCHAR,
     project_id VARCHAR,
     person VARCHAR,
     role VARCHAR,
@@ -584,6 +582,7 @@ COMMENTS = (
 MACROS = (
     """create macro source.is_among(homes, home) as get_bit(homes, home & 131071) = 1""",
     """create macro source.is_in_scope(home) as case when getvariable('few_contract_homes')::integer[] is null then source.is_among(getvariable('contract_homes')::bit, home) else home in (getvariable('contract_home_1')::integer, getvariable('contract_home_2')::integer, getvariable('contract_home_3')::integer, getvariable('contract_home_4')::integer, getvariable('contract_home_5')::integer, getvariable('contract_home_6')::integer, getvariable('contract_home_7')::integer, getvariable('contract_home_8')::integer, getvariable('contract_home_9')::integer, getvariable('contract_home_10')::integer, getvariable('contract_home_11')::integer, getvariable('contract_home_12')::integer, getvariable('contract_home_13')::integer, getvariable('contract_home_14')::integer, getvariable('contract_home_15')::integer, getvariable('contract_home_16')::integer) and list_contains(getvariable('few_contract_homes')::integer[], home) end""",
+    """create macro report.time_log_of(about) as case when about like 'log:%' then substr(about, 5) end""",
 )
 
 VIEWS = {
@@ -771,7 +770,7 @@ select
     finding_open.side,
     finding_open.class,
     finding_open.about,
-    finding_open.time_log_id,
+    report.time_log_of(finding_open.about) as time_log_id,
     finding_open.project_id,
     finding_open.person,
     finding_open.role,
@@ -811,7 +810,7 @@ select
     versions.side,
     versions.class,
     versions.about,
-    versions.time_log_id,
+    report.time_log_of(versions.about) as time_log_id,
     versions.project_id,
     versions.person,
     versions.role,
@@ -4322,8 +4321,6 @@ select
     end as side,
     amounts.rule_name as class,
     amounts.about,
-    coalesce(log_row.time_log_id, case when amounts.about like 'log:%' then substr(amounts.about, 5) end)
-        as time_log_id,
     log_row.project_id,
     log_row.person,
     log_row.role,
@@ -4390,7 +4387,11 @@ parts as (
     from temp.gap
     where
         billed_seconds < payable_seconds
-        and (contract_id, time_log_id) in (select (contract_id, time_log_id) from temp.finding where side = 'leakage')
+        and (contract_id, 'log:' || time_log_id) in (
+            select (contract_id, about)
+            from temp.finding
+            where side = 'leakage'
+        )
     group by contract_id, worked_on
     union all by name
     -- A row somebody waived is at risk no longer.
@@ -4435,7 +4436,6 @@ open_in_scope as (
         side,
         class,
         about,
-        time_log_id,
         project_id,
         person,
         role,
@@ -4464,7 +4464,6 @@ fresh as (
         side,
         class,
         about,
-        time_log_id,
         project_id,
         person,
         role,
@@ -4488,7 +4487,6 @@ fresh as (
         side,
         class,
         about,
-        time_log_id,
         project_id,
         person,
         role,

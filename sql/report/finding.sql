@@ -8,7 +8,7 @@ select
     finding_open.side,
     finding_open.class,
     finding_open.about,
-    finding_open.time_log_id,
+    report.time_log_of(finding_open.about) as time_log_id,
     finding_open.project_id,
     finding_open.person,
     finding_open.role,

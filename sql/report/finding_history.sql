@@ -20,7 +20,7 @@ select
     versions.side,
     versions.class,
     versions.about,
-    versions.time_log_id,
+    report.time_log_of(versions.about) as time_log_id,
     versions.project_id,
     versions.person,
     versions.role,

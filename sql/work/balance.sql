@@ -38,7 +38,11 @@ parts as (
     from temp.gap
     where
         billed_seconds < payable_seconds
-        and (contract_id, time_log_id) in (select (contract_id, time_log_id) from temp.finding where side = 'leakage')
+        and (contract_id, 'log:' || time_log_id) in (
+            select (contract_id, about)
+            from temp.finding
+            where side = 'leakage'
+        )
     group by contract_id, worked_on
     union all by name
     -- A row somebody waived is at risk no longer.

@@ -63,8 +63,6 @@ select
     end as side,
     amounts.rule_name as class,
     amounts.about,
-    coalesce(log_row.time_log_id, case when amounts.about like 'log:%' then substr(amounts.about, 5) end)
-        as time_log_id,
     log_row.project_id,
     log_row.person,
     log_row.role,
