@@ -78,7 +78,7 @@ def tidy(connection: Connection) -> bool:
 
 # What DuckDB keeps of what it has read, where it is told to keep little: so much, or this part of a larger file, which
 # is more than the numbers of all keys that a load looks through.
-_LITTLE_MEMORY_BYTES, _LITTLE_MEMORY_SHARE = 256_000_000, 16
+_LITTLE_MEMORY_BYTES, _LITTLE_MEMORY_SHARE = 384_000_000, 16
 
 
 @contextmanager

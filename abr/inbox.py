@@ -24,7 +24,7 @@ from abr.exceptions import ABRError, DataIntegrityError
 
 _SUFFIXES = (".csv", ".jsonl", ".parquet")
 
-CLOSED_SECONDS = 0.1  # how long a file must have looked the same that nobody has open for writing
+CLOSED_SECONDS = 0.05  # how long a file must have looked the same that nobody has open for writing
 
 Look = tuple[int, int, int, int]  # inode, size, when its content and when anything about it changed
 
