@@ -2,11 +2,12 @@
 
 import datetime as dt
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import Connection
 
@@ -19,17 +20,19 @@ AS_OF = dt.date(2026, 3, 31)
 NOW = dt.datetime(2026, 3, 31, 12, 0)
 DEFAULT = Thresholds(Decimal("1500.00"))
 # Of how many drawn firms the property that is tested most is tested; the others in proportion to what one costs.
-EXAMPLES = int(os.environ.get("ABR_TEST_EXAMPLES", "50"))
+EXAMPLES = int(os.environ.get("ABR_TEST_EXAMPLES", "25"))
+_EXAMPLES_MIN = 5
 
 
-def examples(share: float) -> settings:
-    """Return the settings of a property that is tested with this share of EXAMPLES."""
-    return settings(
-        max_examples=max(int(EXAMPLES * share), 1),
+def examples(share: float) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return what makes a test a property that is tested with this share of EXAMPLES."""
+    counted = settings(
+        max_examples=max(int(EXAMPLES * share), _EXAMPLES_MIN),
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
         print_blob=True,
     )
+    return lambda test: pytest.mark.drawn(counted(test))
 
 
 @contextmanager

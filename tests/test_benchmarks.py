@@ -27,6 +27,7 @@ def benchmarks(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_scale_benchmark_measures_a_small_firm_and_keeps_what_it_built(tmp_path):
     words = ("scale", "--logs", "2e4", "--cycles", 2, "--folder", tmp_path / "kept", "--out", tmp_path / "seen")
     ended = benchmarks(*words)

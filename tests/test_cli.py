@@ -694,14 +694,14 @@ def test_the_screen_has_what_a_run_changed_and_what_overruns_add_up_to():
             {"contract_id": "F-1", "client": "Acme", "currency": "EUR", "seconds": 3 * 3600, "amount": Decimal(300)},
             {"contract_id": "F-2", "client": "Acme", "currency": "EUR", "seconds": 3 * 3600, "amount": None},
         ]
-        assert {(row["change"], row["time_log_id"]) for row in first.changes} == {
-            ("opened", f"L-{name}{month}") for name in "12" for month in (2, 3)
+        assert {(row["change"], row["about"]) for row in first.changes} == {
+            ("opened", f"log:L-{name}{month}") for name in "12" for month in (2, 3)
         }
         changed = books["time_logs"][0] | {"hours": "4"}
         gone = books["time_logs"][1] | {"is_billable": "no"}
         harness.receive(connection, {"time_logs": [changed, gone]})
         second = screen(first)
-        assert {(row["change"], row["time_log_id"]) for row in second.changes} == {
-            ("changed", "L-12"), ("closed", "L-13")
+        assert {(row["change"], row["about"]) for row in second.changes} == {
+            ("changed", "log:L-12"), ("closed", "log:L-13")
         }  # fmt: skip
         assert screen(second).changes == second.changes

@@ -198,6 +198,7 @@ def test_a_contract_that_is_withdrawn_has_no_position_and_its_history_stays(conn
     ) == [(1, 2)]
 
 
+@pytest.mark.slow
 def test_a_thousand_cycles_over_unchanged_data_add_a_thousand_run_rows_and_not_one_other(connection):
     told(connection, **FIRM, invoices=[INVOICE], invoice_lines=[LINE | {"net_amount": "900"}])
     told(connection, time_logs=[LOG | {"time_log_id": "L-2", "hours": "bad"}])

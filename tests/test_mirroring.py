@@ -216,6 +216,7 @@ def equals_the_copy() -> None:
     assert (verified.code, verified.out.strip(), verified.err) == (0, "[]", "")
 
 
+@pytest.mark.slow
 def test_run_by_run_in_small_batches_or_all_at_once_it_arrives_at_the_same_rows(server, desk, mirror):
     live(desk)
     chosen = settings.load_settings()
@@ -262,6 +263,7 @@ def test_a_nul_in_a_cell_arrives_as_the_replacement_character(server, desk, mirr
         assert found == ("x\ufffdy", "\\u0000 stays")
 
 
+@pytest.mark.slow
 def test_two_syncs_at_once_move_each_run_once(server, desk, mirror):
     live(desk)
     hook = "from abr import mirroring\nmirroring.sync.__kwdefaults__['batch_rows'] = 1"

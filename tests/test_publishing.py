@@ -178,6 +178,7 @@ def test_after_every_change_every_report_view_says_the_same(opened, path, copy, 
     assert len(seen) == 3
 
 
+@pytest.mark.slow
 def test_what_publishing_appends_is_merged_so_that_row_groups_stay_few(opened, path, copy, monkeypatch):
     monkeypatch.setattr(publishing, "_MERGED_RUNS", 12)
     row_groups = []

@@ -700,6 +700,7 @@ def test_an_accepted_finding_is_written_off_until_it_rises():
 # Random firms
 
 
+@pytest.mark.slow
 def test_random_firms_reach_every_finding_class_and_every_quarantine_reason():
     missing = set(model.FINDING_CLASSES | model.QUARANTINE_REASONS)
 

@@ -334,6 +334,7 @@ def test_a_database_in_memory_gives_nothing_back(monkeypatch):
         assert harness.rows(connection, KEPT_BYTES)[0]["bytes"] > 4_500_000
 
 
+@pytest.mark.slow
 def test_a_file_does_not_grow_with_the_number_of_loads_and_compactions(tmp_path):
     path = tmp_path / "abr.duckdb"
     with database.connect(f"duckdb:///{path}") as connection:
