@@ -197,6 +197,7 @@ def test_every_bad_cell_in_every_column_is_set_aside_or_loaded_as_the_rules_say_
     assert command_line.query("abr.duckdb", f"select count(*) from source.{dataset}") == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["clipboard", "bidi override", "formula"])
 def test_names_that_are_not_set_aside_are_shown_and_explained_safely(folder, name):
     cell = CELLS[name]

@@ -20,7 +20,7 @@ import pytest
 from tests import command_line
 from tests.command_line import BOOKS, abr
 
-CYCLES = int(os.environ.get("ABR_TEST_CYCLES", "15"))
+CYCLES = int(os.environ.get("ABR_TEST_CYCLES", "10"))
 INTERVAL_SECONDS = 1
 IS_FULL = CYCLES >= 60
 FILES = 20 if IS_FULL else 6

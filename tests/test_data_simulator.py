@@ -264,6 +264,7 @@ def test_about_half_of_what_is_billed_is_billed_through_pools():
 # What arrives
 
 
+@pytest.mark.slow
 def test_arrivals_are_the_same_again():
     with duckdb.connect() as connection:
         for cycle in (0, 7, 9, 11, 14, 17, 53):

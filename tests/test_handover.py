@@ -91,6 +91,7 @@ def told(words):
     return ended.code, re.sub(r"[\d,]+ (bytes|after)", r"N \1", ended.out), ended.err
 
 
+@pytest.mark.slow
 def test_every_command_that_is_handed_over_says_what_it_says_alone(template, folder, monkeypatch):
     shutil.copy(template, folder / "abr.duckdb")
     finding, row = first_id("findings", "finding_id", side="leakage"), first_id("quarantine", "quarantine_id")

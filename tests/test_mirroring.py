@@ -236,6 +236,7 @@ def test_run_by_run_in_small_batches_or_all_at_once_it_arrives_at_the_same_rows(
                                   ["%🦀%"]).fetchone()[0] > 0  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_sync_after_each_run_arrives_at_the_same_rows(server, desk, mirror):
     load_books(desk)
     for number, hours in ((1, "12"), (1, "3"), (2, "0"), (2, "10")):
@@ -273,6 +274,7 @@ def test_two_syncs_at_once_move_each_run_once(server, desk, mirror):
     equals_the_copy()
 
 
+@pytest.mark.slow
 def test_a_sync_killed_at_any_moment_leaves_whole_runs(server, desk, mirror):
     live(desk)
     hook = "from abr import mirroring\nmirroring.sync.__kwdefaults__['batch_rows'] = 1"
@@ -622,6 +624,7 @@ def demo_equals_the_copy() -> None:
     assert (verified.code, verified.out.strip()) == (0, "[]"), verified
 
 
+@pytest.mark.slow
 def test_server_and_worker_may_go_and_come_back_while_the_monitor_goes_on(server, desk, mirror):
     process = watching(server.url(mirror), "--cycles", 22)
     seen = command_line.lines_of(process.stdout, "run 3 ")
@@ -688,6 +691,7 @@ def test_waking_a_worker_that_hangs_takes_no_time_and_ending_it_two_seconds(serv
         assert followed.process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make_url", "word"),
     [

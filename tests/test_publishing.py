@@ -191,6 +191,7 @@ def test_what_publishing_appends_is_merged_so_that_row_groups_stay_few(opened, p
     assert row_groups[12:24] == row_groups[24:36]
 
 
+@pytest.mark.slow
 def test_what_publishing_appends_is_merged_afterwards_where_somebody_tidies(opened, path, copy, monkeypatch):
     monkeypatch.setattr(publishing, "_MERGED_RUNS", 12)
     copy.tidies = True
@@ -330,6 +331,7 @@ def test_who_holds_it_open_keeps_what_he_saw_and_who_comes_sees_the_newest(opene
         assert before in generations(path)
 
 
+@pytest.mark.slow
 def test_held_generations_are_left_alone_and_disk_use_stays_bounded(opened, path, copy, monkeypatch):
     with contextlib.ExitStack() as held:
         asks = []
@@ -731,6 +733,7 @@ while not (len(sys.argv) > 2 and count >= int(sys.argv[2])):
 """
 
 
+@pytest.mark.slow
 def test_readers_in_a_loop_meet_no_error_and_no_state_that_does_not_fit_together(path):
     with monitored(path, interval=0.3):
         wait_until(publishing.file_of(path).exists)

@@ -209,6 +209,7 @@ def scattered(tmp_path):
         yield connection
 
 
+@pytest.mark.slow
 def test_compacting_sorts_and_changes_no_row(tmp_path, monkeypatch):
     monkeypatch.setattr(compacting, "_PIECE_ROWS_MIN", 50_000)
     with scattered(tmp_path) as connection:
@@ -419,6 +420,7 @@ atexit.register(lambda: (done.set(), Path({folder!r}, "spilled").write_text(" ".
 """
 
 
+@pytest.mark.slow
 def test_a_load_and_a_first_run_that_do_not_fit_into_memory_use_a_folder_beside_the_database(tmp_path, books):
     path = tmp_path / "abr.duckdb"
     hook = SPILLS.format(folder=str(tmp_path))
