@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from tests import command_line
-from tests.benchmarks import report
+from tests.benchmarks import bench_publishing, report
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,6 +44,17 @@ def test_the_scale_benchmark_measures_a_small_firm_and_keeps_what_it_built(tmp_p
     assert raw["verify"]["difference_count"] == 0
     assert all(one["value"] is not None for one in told["figures"] if "growth" not in one["title"])
     assert ET.parse(tmp_path / "seen.svg").getroot().tag.endswith("svg")
+
+
+def test_the_benchmark_of_publishing_writes_what_the_tables_hold(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench_publishing, "CHANGED", 10)
+    monkeypatch.setattr(bench_publishing, "ROUNDS", 2)
+    taken, worked = bench_publishing.costs_ms(tmp_path, 1_000)
+    assert len(taken) == len(worked) == 2
+    opened = command_line.query(
+        tmp_path / "abr.duckdb", "select count(*), count(distinct time_log_id) from report.finding"
+    )
+    assert opened == [(1_000, 1_000)]
 
 
 def test_a_target_is_judged_only_where_there_is_one_and_a_rival_that_does_not_fit_is_beaten():

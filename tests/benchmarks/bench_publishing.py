@@ -37,7 +37,7 @@ def add_run(connection, run_id: int, findings: str) -> None:
             f"{run_id} as run_id, 1 as opened_run_id, right(md5(n::varchar), 16) as finding_id, "
             "(n % 5000)::integer as home_hash, "
             "concat('C-', n % 5000) as contract_id, concat('Client ', n % 700) as client, 'EUR' as currency, "
-            "'leakage' as side, 'unbilled' as class, concat('log:', n) as about, n::varchar as time_log_id, "
+            "'leakage' as side, 'unbilled' as class, concat('log:', n) as about, "
             "concat('P-', n % 9000) as project_id, concat('person ', n % 300) as person, "
             "date '2026-01-01' + (n % 90)::integer as worked_on, n % 30000 as seconds, 100.5 as hourly_rate, "
             "n % 1000 + 0.25 as expected_amount, 0 as billed_amount, n % 1000 + 0.25 as amount, 'open' as state from n"
