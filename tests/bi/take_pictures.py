@@ -1,6 +1,6 @@
 """Open a dashboard in headless Chromium and keep pictures of it; runs in the environment that has playwright.
 
-python take_pictures.py ADDRESS USER PASSWORD DASHBOARD FOLDER
+python take_pictures.py ADDRESS USER PASSWORD DASHBOARD FOLDER CHROMIUM
 """
 
 import sys
@@ -10,7 +10,6 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -45,11 +44,11 @@ def settled(page: Page) -> None:
     page.wait_for_timeout(3000)
 
 
-def main(address: str, user: str, password: str, dashboard: str, folder: Path) -> int:
+def main(address: str, user: str, password: str, dashboard: str, folder: Path, chromium: str) -> int:
     said: list[str] = []
     with tempfile.TemporaryDirectory() as profile, sync_playwright() as driver:
         context = driver.chromium.launch_persistent_context(
-            profile, executable_path=CHROMIUM, args=FLAGS, viewport={"width": WIDTH, "height": HEIGHT}
+            profile, executable_path=chromium, args=FLAGS, viewport={"width": WIDTH, "height": HEIGHT}
         )
         page = context.pages[0]
         page.on("pageerror", lambda error: said.append(str(error)))
@@ -76,4 +75,4 @@ def main(address: str, user: str, password: str, dashboard: str, folder: Path) -
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:5], Path(sys.argv[5])))
+    sys.exit(main(*sys.argv[1:5], Path(sys.argv[5]), sys.argv[6]))

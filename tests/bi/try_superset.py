@@ -39,6 +39,7 @@ PACKAGES = [
     "pillow",
     "playwright",
 ]
+CHROMIUM = Path("/usr/bin/chromium")
 USER, PASSWORD = "admin", "admin"  # of a server on 127.0.0.1 that lives as long as this script
 CONFIGURATION = """
 SECRET_KEY = {secret!r}
@@ -320,6 +321,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the environment, the logs and the pictures")
     parser.add_argument("--seconds", type=float, default=30, help="how long to ask every chart again and again")
     given = parser.parse_args()
+    if not CHROMIUM.exists():
+        raise SystemExit(f"{CHROMIUM} is missing, which takes the picture: apt install chromium")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     folder = given.out.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -336,7 +339,7 @@ def main() -> None:
         slug = imported(api, bundle)
         ask_everything(api, given.seconds)
         pictures = Path(__file__).with_name("take_pictures.py")
-        subprocess.run([scripts / "python", pictures, address, USER, PASSWORD, slug, folder], check=True)
+        subprocess.run([scripts / "python", pictures, address, USER, PASSWORD, slug, folder, CHROMIUM], check=True)
 
 
 if __name__ == "__main__":
