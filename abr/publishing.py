@@ -62,6 +62,9 @@ _SETTLED_MIN, _SETTLED_SHARE = 20_000, 100
 # Row groups are merged when the runs pass a multiple of this: a generation needs nothing more to know that it is time.
 _MERGED_RUNS = 32
 _MERGES_MAX = 100  # as DuckDB has it
+# The oldest that readers can be promised. Not told, DuckDB 1.5 writes for 0.10, and makes the three kilobytes of each
+# column's distinct count, as that has them, of its 64 bytes: half the time of a checkpoint.
+_STORAGE_VERSION = "v1.1.0"
 # How many rows are moved from one instance of DuckDB to the other at once, and how many of these make a part.
 _BATCH_ROWS, _BATCHES_MAX = 61_440, 4
 # What that other instance may hold, beside the writer's own; more of it goes to a folder beside the generations.
@@ -557,7 +560,8 @@ def _writing(publisher: Publisher, path: Path) -> Iterator[duckdb.DuckDBPyConnec
         copy.execute("set experimental_metadata_reuse = false")
     try:
         # What is torn is thrown away: it needs no log to be mended from, only that a checkpoint is all or nothing.
-        copy.execute(f"attach {_quoted(str(file))} as abr_audit (recovery_mode 'no_wal_writes')")
+        how = f"recovery_mode 'no_wal_writes', storage_version '{_STORAGE_VERSION}'"
+        copy.execute(f"attach {_quoted(str(file))} as abr_audit ({how})")
         copy.execute("use abr_audit")
         yield copy
         copy.execute("use memory")
