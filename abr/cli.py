@@ -285,8 +285,9 @@ def _tidy(connection: Connection, publisher: publishing.Publisher | None) -> Non
     Empty the work tables, give memory back, write the log into the file, merge row groups there and in the copy.
     """
     with database.explained(database.path_of(str(connection.engine.url))):
+        is_busy = reconciliation_engine.is_of_many_contracts(connection)
         reconciliation_engine.empty_work_tables(connection)
-        database.give_memory_back(connection)
+        database.give_memory_back(connection, is_busy=is_busy)
     if database.tidy(connection) or publisher is None:
         return  # one of them at a time
     with suppress(NotPublished):  # the next publication meets the same trouble, and tells

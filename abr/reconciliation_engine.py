@@ -691,6 +691,13 @@ def _prepare(connection: Connection, run: Run) -> None:
     )
 
 
+def is_of_many_contracts(connection: Connection) -> bool:
+    """Return whether the last run looked at many contracts, and so read most of the file; until they are emptied."""
+    count: int = connection.exec_driver_sql("select count(*) from temp.scope_contract").scalar_one()
+    connection.rollback()
+    return count > FEW_HOMES
+
+
 def empty_work_tables(connection: Connection) -> None:
     """Empty the work tables that a run has filled, also one that was stopped, in a transaction of its own."""
     if not connection.info.get("abr_is_filled"):

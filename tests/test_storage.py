@@ -4,9 +4,11 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import duckdb
 import pytest
 from sqlalchemy import event
 
@@ -298,6 +300,32 @@ def test_tidying_writes_the_log_into_the_file_once_it_is_long(tmp_path):
         assert connection.exec_driver_sql("select count(*) from source.time_logs").scalar_one() == 101_000
 
 
+def test_tidying_merges_small_row_groups_only_now_and_then(tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "_TIDY_WAL_BYTES", 1)
+    monkeypatch.setattr(database, "_MERGED_TIDIES", 4)
+    counts = []
+    with database.connect(f"duckdb:///{tmp_path}/abr.duckdb") as connection:
+        database.tidies(connection)
+        for number in range(8):
+            fill(connection, rows=1000, first=number * 1000)
+            assert database.tidy(connection)
+            count = "select count(distinct row_group_id) from pragma_storage_info('source.time_logs')"
+            counts.append(connection.exec_driver_sql(count).scalar_one())
+            connection.rollback()
+        assert connection.exec_driver_sql("select current_setting('max_vacuum_tasks')").scalar_one() == 100
+    assert counts == [1, 2, 3, 1, 2, 3, 4, 1]
+
+
+def test_a_new_file_is_written_for_duckdb_1_2_and_an_older_one_is_opened_as_it_is(tmp_path):
+    with duckdb.connect(str(tmp_path / "older.duckdb")):
+        pass
+    for name, version in (("new", "v1.2.0+"), ("older", "v1.0.0+")):
+        with database.connect(f"duckdb:///{tmp_path}/{name}.duckdb") as connection:
+            tags = f"select tags['storage_version'] from duckdb_databases() where database_name = '{name}'"
+            assert connection.exec_driver_sql(tags).scalar_one() == version
+            assert fill(connection, rows=10).new == 10
+
+
 def test_a_database_in_memory_has_nothing_to_tidy():
     with harness.fresh_database() as connection:
         database.tidies(connection)
@@ -325,6 +353,35 @@ def test_what_was_read_is_given_back_unless_people_have_said_how_much_may_be_kep
         assert harness.rows(connection, KEPT_BYTES)[0]["bytes"] > 4_500_000  # the limit is what it was
         database.give_memory_back(connection)
         assert (harness.rows(connection, KEPT_BYTES)[0]["bytes"] < 3_200_000) == is_given_back
+
+
+def test_while_runs_look_at_many_contracts_more_is_kept_and_for_a_minute_after(tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "_LITTLE_MEMORY_BYTES", 3_000_000)
+    with database.connect(f"duckdb:///{tmp_path}/abr.duckdb") as connection:
+        fill(connection, rows=70_000)
+        connection.exec_driver_sql("checkpoint")
+        harness.rows(connection, "select max(columns(*)) from source.time_logs")
+        kept_bytes = harness.rows(connection, KEPT_BYTES)[0]["bytes"]
+        assert 4_500_000 < kept_bytes < 18_000_000
+        database.give_memory_back(connection, is_busy=True)
+        database.give_memory_back(connection)
+        assert harness.rows(connection, KEPT_BYTES)[0]["bytes"] >= kept_bytes
+        in_a_minute = time.monotonic() + 61
+        monkeypatch.setattr(database.time, "monotonic", lambda: in_a_minute)
+        database.give_memory_back(connection)
+        assert harness.rows(connection, KEPT_BYTES)[0]["bytes"] < 3_200_000
+
+
+def test_a_run_of_many_contracts_says_so_until_its_tables_are_emptied(tmp_path):
+    contracts = [{"contract_id": f"C-{number}", "currency": "EUR", "starts_on": "2026-01-01"} for number in range(20)]
+    projects = [{"project_id": f"P-{number}", "contract_id": f"C-{number}"} for number in range(20)]
+    with database.connect(f"duckdb:///{tmp_path}/abr.duckdb") as connection:
+        harness.receive(connection, {"contracts": contracts, "projects": projects})
+        fill(connection, rows=1000)
+        harness.run(connection, keeps_work_tables=True)
+        assert reconciliation_engine.is_of_many_contracts(connection)
+        reconciliation_engine.empty_work_tables(connection)
+        assert not reconciliation_engine.is_of_many_contracts(connection)
 
 
 def test_a_database_in_memory_gives_nothing_back(monkeypatch):

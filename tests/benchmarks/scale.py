@@ -244,8 +244,9 @@ def _cycles(path: Path, as_of: dt.date, kind: str, cycles: int, name: str, memor
             ran = time.perf_counter()
             publishing.publish_if_due(publisher, now=reconciliation_engine.utc_now(), clock=lambda: next(beats))
             published, worked = time.perf_counter(), time.process_time() - worked
+            is_busy = reconciliation_engine.is_of_many_contracts(connection)
             reconciliation_engine.empty_work_tables(connection)
-            database.give_memory_back(connection)
+            database.give_memory_back(connection, is_busy=is_busy)
             if not database.tidy(connection):
                 publishing.tidy(publisher, now=reconciliation_engine.utc_now())
             tidied = time.perf_counter()
