@@ -24,16 +24,6 @@ TOGGL_HEADER = (
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    """Return a database with the books loaded and one run."""
-    folder = tmp_path_factory.mktemp("template")
-    books = command_line.write_books(folder / "books")
-    assert abr("load", books, "--database", folder / "abr.duckdb").code == 0
-    assert abr("run", "--as-of", AS_OF, "--database", folder / "abr.duckdb").code == 0
-    return folder / "abr.duckdb"
-
-
-@pytest.fixture(scope="module")
 def simulated(tmp_path_factory):
     """Return a simulated database that no run has seen."""
     path = tmp_path_factory.mktemp("simulated") / "demo.duckdb"

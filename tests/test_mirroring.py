@@ -149,14 +149,22 @@ def publish(path: Path) -> Path:
     return publishing.file_of(path)
 
 
-def load_books(desk: Path) -> Path:
-    """Load the small firm, run once, publish; return the database."""
-    command_line.write_books(desk / "books")
-    assert abr("load", desk / "books").code == 0
-    assert abr("run", "--as-of", command_line.AS_OF).code == 0
-    path = desk / "abr.duckdb"
-    publish(path)
-    return path
+@pytest.fixture(scope="module")
+def published(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the books and their copy."""
+    folder = tmp_path_factory.mktemp("published")
+    publish(Path(shutil.copy(template, folder / "abr.duckdb")))
+    return folder
+
+
+def place(published: Path, desk: Path) -> Path:
+    return shutil.copytree(published, desk, symlinks=True, dirs_exist_ok=True) / "abr.duckdb"
+
+
+@pytest.fixture
+def books(desk: Path, published: Path) -> Path:
+    """Return the path of a database of the test's own, with the books in it, published."""
+    return place(published, desk)
 
 
 def change(desk: Path, number: int, **cells: str) -> None:
@@ -178,8 +186,7 @@ def says(ended, *words: str) -> None:
     assert PASSWORD not in ended.err + ended.out
 
 
-def test_a_synced_mirror_equals_the_copy_row_for_row(server, desk, mirror):
-    load_books(desk)
+def test_a_synced_mirror_equals_the_copy_row_for_row(server, desk, mirror, books):
     synced = abr("mirror", "sync")
     assert (synced.code, synced.err) == (0, "")
     verified = abr("mirror", "verify")
@@ -195,9 +202,9 @@ def test_a_synced_mirror_equals_the_copy_row_for_row(server, desk, mirror):
 ODD = 'a "quote", a comma\nand\n\\.\nlines \U0001f980 \\u0000'
 
 
-def live(desk: Path) -> Path:
+def live(books: Path) -> Path:
     """Give the books a history: amounts rise and fall, rows come back, a contract goes and returns."""
-    path = load_books(desk)
+    desk = books.parent
     change(desk, 1, hours="12", person=ODD)
     change(desk, 2, worked_on="not a date " + ODD)
     change(desk, 6, person="zoe")
@@ -207,8 +214,8 @@ def live(desk: Path) -> Path:
         command_line.write_csv(desk / "contracts.csv", columns, rows)
         assert abr("load", desk / "contracts.csv", "--complete").code == 0
         assert abr("run", "--as-of", command_line.AS_OF).code == 0
-    publish(path)
-    return path
+    publish(books)
+    return books
 
 
 def equals_the_copy() -> None:
@@ -217,8 +224,8 @@ def equals_the_copy() -> None:
 
 
 @pytest.mark.slow
-def test_run_by_run_in_small_batches_or_all_at_once_it_arrives_at_the_same_rows(server, desk, mirror):
-    live(desk)
+def test_run_by_run_in_small_batches_or_all_at_once_it_arrives_at_the_same_rows(server, desk, mirror, books):
+    live(books)
     chosen = settings.load_settings()
     moved = mirroring.sync(chosen, batch_rows=1)
     assert moved.run_count == moved.last_run_id > 6
@@ -237,8 +244,7 @@ def test_run_by_run_in_small_batches_or_all_at_once_it_arrives_at_the_same_rows(
 
 
 @pytest.mark.slow
-def test_a_sync_after_each_run_arrives_at_the_same_rows(server, desk, mirror):
-    load_books(desk)
+def test_a_sync_after_each_run_arrives_at_the_same_rows(server, desk, mirror, books):
     for number, hours in ((1, "12"), (1, "3"), (2, "0"), (2, "10")):
         assert abr("mirror", "sync").code == 0
         change(desk, number, hours=hours)
@@ -247,8 +253,8 @@ def test_a_sync_after_each_run_arrives_at_the_same_rows(server, desk, mirror):
     equals_the_copy()
 
 
-def test_a_nul_in_a_cell_arrives_as_the_replacement_character(server, desk, mirror):
-    target = load_books(desk).with_name("abr.duckdb.published") / "current" / "abr_audit.duckdb"
+def test_a_nul_in_a_cell_arrives_as_the_replacement_character(server, desk, mirror, books):
+    target = books.with_name("abr.duckdb.published") / "current" / "abr_audit.duckdb"
     with duckdb.connect(str(target)) as connection:
         raw = r"""{"b": 1.50, "a": "x\u0000y", "c": "\\u0000 stays"}"""
         tables = "select concat(schema_name, '.', table_name) from duckdb_tables() where table_name like ? || '%'"
@@ -265,8 +271,8 @@ def test_a_nul_in_a_cell_arrives_as_the_replacement_character(server, desk, mirr
 
 
 @pytest.mark.slow
-def test_two_syncs_at_once_move_each_run_once(server, desk, mirror):
-    live(desk)
+def test_two_syncs_at_once_move_each_run_once(server, desk, mirror, books):
+    live(books)
     hook = "from abr import mirroring\nmirroring.sync.__kwdefaults__['batch_rows'] = 1"
     env = command_line.environment(ABR_MIRROR_URL=server.url(mirror))
     both = [command_line.started("mirror", "sync", "--format", "json", hook=hook, env=env) for _ in range(2)]
@@ -275,8 +281,8 @@ def test_two_syncs_at_once_move_each_run_once(server, desk, mirror):
 
 
 @pytest.mark.slow
-def test_a_sync_killed_at_any_moment_leaves_whole_runs(server, desk, mirror):
-    live(desk)
+def test_a_sync_killed_at_any_moment_leaves_whole_runs(server, desk, mirror, books):
+    live(books)
     hook = "from abr import mirroring\nmirroring.sync.__kwdefaults__['batch_rows'] = 1"
     env = command_line.environment(ABR_MIRROR_URL=server.url(mirror))
     killed_count = last = 0
@@ -306,8 +312,7 @@ def test_a_sync_killed_at_any_moment_leaves_whole_runs(server, desk, mirror):
     equals_the_copy()
 
 
-def test_verify_names_each_row_that_differs(server, desk, mirror):
-    load_books(desk)
+def test_verify_names_each_row_that_differs(server, desk, mirror, books):
     assert abr("mirror", "sync").code == 0
     with server.connect(mirror) as connection:
         connection.execute("update abr.finding_history set amount = amount + 0.01 where contract_id = 'C-2'")
@@ -325,8 +330,7 @@ def test_verify_names_each_row_that_differs(server, desk, mirror):
         assert re.search(line, verified.out), (line, verified.out)
 
 
-def test_verify_says_when_the_mirror_is_behind(server, desk, mirror):
-    load_books(desk)
+def test_verify_says_when_the_mirror_is_behind(server, desk, mirror, books):
     behind = mirroring.verify(settings.load_settings(), patience_seconds=0)
     assert behind == [{"what": "mirror_state", "id": "last_run_id", "detail": "here 1, mirror 0"}]
 
@@ -381,8 +385,7 @@ def test_types_comments_and_indexes_are_those_promised(server, desk, mirror):
         assert wanted in indexed
 
 
-def test_init_again_changes_nothing_and_rebuild_empties(server, desk, mirror):
-    load_books(desk)
+def test_init_again_changes_nothing_and_rebuild_empties(server, desk, mirror, books):
     assert abr("mirror", "sync").code == 0
     assert abr("mirror", "init").code == 0
     equals_the_copy()
@@ -391,8 +394,7 @@ def test_init_again_changes_nothing_and_rebuild_empties(server, desk, mirror):
         assert connection.execute("select count(*) from abr.run_history").fetchone() == (0,)
 
 
-def test_the_reading_role_reads_everything_and_is_refused_every_write(server, desk, mirror):
-    load_books(desk)
+def test_the_reading_role_reads_everything_and_is_refused_every_write(server, desk, mirror, books):
     assert abr("mirror", "sync").code == 0
     with server.connect("postgres") as connection:
         connection.execute(f"drop role if exists analyst; create role analyst login password '{PASSWORD}'")
@@ -424,8 +426,7 @@ def test_the_reading_role_reads_everything_and_is_refused_every_write(server, de
     equals_the_copy()
 
 
-def test_status_tells_both_sides_and_the_lag(server, desk, mirror):
-    load_books(desk)
+def test_status_tells_both_sides_and_the_lag(server, desk, mirror, books):
     before = abr("mirror", "status", "--format", "csv")
     assert before.code == 0
     for line in ("last run here,1", "last run there,0", "lag in runs,1", "last synced,never", "state,behind"):
@@ -463,8 +464,9 @@ def silent_server() -> Iterator[int]:
     ],
     ids=["no password", "wrong password", "no such database", "closed port"],
 )
-def test_a_server_that_does_not_let_us_in_is_explained(server, desk, mirror, monkeypatch, command, make_url, words):
-    load_books(desk)
+def test_a_server_that_does_not_let_us_in_is_explained(
+    server, desk, mirror, monkeypatch, command, make_url, words, books
+):
     monkeypatch.setenv("ABR_MIRROR_URL", make_url(server, mirror))
     told = abr("mirror", command)
     assert told.code == 1
@@ -489,8 +491,7 @@ def test_a_malformed_url_is_told_without_its_password(desk, monkeypatch, command
     says(told, word, "environment ABR_MIRROR_URL", "postgresql+psycopg://")
 
 
-def test_a_server_that_never_answers_is_given_up(server, desk, mirror, monkeypatch):
-    load_books(desk)
+def test_a_server_that_never_answers_is_given_up(server, desk, mirror, monkeypatch, books):
     with silent_server() as port:
         monkeypatch.setenv("ABR_MIRROR_URL", server.url(mirror).replace(f":{server.port}/", f":{port}/"))
         started = time.monotonic()
@@ -500,7 +501,7 @@ def test_a_server_that_never_answers_is_given_up(server, desk, mirror, monkeypat
     says(told, "timeout expired")
 
 
-def test_without_a_url_or_a_copy_or_an_init_the_remedy_is_told(server, desk, monkeypatch):
+def test_without_a_url_or_a_copy_or_an_init_the_remedy_is_told(server, desk, monkeypatch, published):
     told = abr("mirror", "status")
     assert told.code == 2
     says(told, "ABR_MIRROR_URL")
@@ -509,15 +510,14 @@ def test_without_a_url_or_a_copy_or_an_init_the_remedy_is_told(server, desk, mon
         told = abr("mirror", command)
         assert told.code == 2
         says(told, "no published copy", "abr monitor")
-    load_books(desk)
+    place(published, desk)
     for command in ("sync", "verify", "status"):
         told = abr("mirror", command)
         assert told.code == 2
         says(told, "no mirror yet", "abr mirror init")
 
 
-def test_a_mirror_of_another_version_exits_5(server, desk, mirror):
-    load_books(desk)
+def test_a_mirror_of_another_version_exits_5(server, desk, mirror, books):
     with server.connect(mirror) as connection:
         connection.execute("update abr.mirror_state set layout = 'other', abr_version = '9.9'")
     for command in ("init", "sync", "verify", "status"):
@@ -529,8 +529,7 @@ def test_a_mirror_of_another_version_exits_5(server, desk, mirror):
     equals_the_copy()
 
 
-def test_a_schema_that_is_not_ours_is_left_alone(server, desk, monkeypatch):
-    load_books(desk)
+def test_a_schema_that_is_not_ours_is_left_alone(server, desk, monkeypatch, books):
     name = server.new_database()
     monkeypatch.setenv("ABR_MIRROR_URL", server.url(name))
     with server.connect(name) as connection:
@@ -543,8 +542,7 @@ def test_a_schema_that_is_not_ours_is_left_alone(server, desk, monkeypatch):
         assert connection.execute("select * from abr.precious").fetchall() == [(1,)]
 
 
-def test_a_mirror_of_another_database_is_refused(server, desk, mirror):
-    load_books(desk)
+def test_a_mirror_of_another_database_is_refused(server, desk, mirror, books):
     assert abr("mirror", "sync").code == 0
     assert abr("simulate", "--logs", 300, "--contracts", 5, "--days", 20).code == 0
     assert abr("run", "--database", "abr-demo.duckdb").code == 0
@@ -556,12 +554,11 @@ def test_a_mirror_of_another_database_is_refused(server, desk, mirror):
     equals_the_copy()
 
 
-def test_an_older_database_that_was_restored_is_noticed(server, desk, mirror):
-    path = load_books(desk)
-    backup = path.read_bytes()
+def test_an_older_database_that_was_restored_is_noticed(server, desk, mirror, books):
+    backup = books.read_bytes()
     change(desk, 1, hours="12")
     assert abr("mirror", "sync").code == 0
-    path.write_bytes(backup)
+    books.write_bytes(backup)
     change(desk, 1, hours="13")
     told = abr("mirror", "sync")
     assert told.code == 2
@@ -676,11 +673,10 @@ def test_beside_a_server_that_never_answers_the_monitor_goes_on_and_ends(server,
     assert len(command_line.query("abr-demo.duckdb", "from audit.run")) >= 4
 
 
-def test_waking_a_worker_that_hangs_takes_no_time_and_ending_it_two_seconds(server, desk, mirror, monkeypatch):
-    path = load_books(desk)
+def test_waking_a_worker_that_hangs_takes_no_time_and_ending_it_two_seconds(server, desk, mirror, monkeypatch, books):
     with silent_server() as port:
         monkeypatch.setenv("ABR_MIRROR_URL", server.url(mirror).replace(f":{server.port}/", f":{port}/"))
-        with mirroring.following(settings.load_settings({"database_url": str(path)}), print) as followed:
+        with mirroring.following(settings.load_settings({"database_url": str(books)}), print) as followed:
             os.kill(followed.process.pid, signal.SIGSTOP)
             started = time.monotonic()
             for _ in range(100_000):  # more than a pipe holds
