@@ -56,7 +56,7 @@ def set_up(driver: duckdb.DuckDBPyConnection) -> None:
 
 # A new file is written for DuckDB 1.2 and newer. Not told, DuckDB 1.5 writes for 0.10: checkpoints take a quarter
 # longer, and a log a twentieth more bytes. What it writes for 1.5 is no smaller, and cycles take some more.
-_NEW_FILES = {"storage_compatibility_version": "v1.2.0"}
+STORAGE_VERSION = "v1.2.0"
 
 
 # DuckDB writes its log into the file when it has grown to 16 MB, in whichever commit that happens. A process that calls
@@ -158,7 +158,8 @@ def connect(database_url: str, *, memory_limit: str | None = None, upgrade: bool
     if path is not None and path.name.split(".")[0].lower() in SCHEMAS:
         # DuckDB calls a database by its file, and could not tell the one from the other.
         raise UsageError(f"{path} has the name of a part of every database of ABR's", "give the file another name")
-    engine = sqlalchemy.create_engine(database_url, poolclass=NullPool, connect_args={"config": _NEW_FILES})
+    config = {"storage_compatibility_version": STORAGE_VERSION}
+    engine = sqlalchemy.create_engine(database_url, poolclass=NullPool, connect_args={"config": config})
     sqlalchemy.event.listen(engine, "connect", lambda driver, _: set_up(driver))
     connection = _open(engine, path)
     try:
