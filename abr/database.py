@@ -57,6 +57,7 @@ def set_up(driver: duckdb.DuckDBPyConnection) -> None:
 # A new file is written for DuckDB 1.2 and newer. Not told, DuckDB 1.5 writes for 0.10: checkpoints take a quarter
 # longer, and a log a twentieth more bytes. What it writes for 1.5 is no smaller, and cycles take some more.
 STORAGE_VERSION = "v1.2.0"
+_HEADER_BYTES = 3 * 4096  # of a DuckDB file, before its first block
 
 
 # DuckDB writes its log into the file when it has grown to 16 MB, in whichever commit that happens. A process that calls
@@ -169,6 +170,7 @@ def connect(database_url: str, *, memory_limit: str | None = None, upgrade: bool
             else:
                 limit = "select current_setting('memory_limit')"
                 connection.info["abr_memory_limit"] = connection.exec_driver_sql(limit).scalar_one()
+            _require_whole_file(connection, path)
             _bring_up_to_date(connection, path, upgrade=upgrade)
             connection.rollback()
             views.create_work_tables(connection)
@@ -207,6 +209,17 @@ def _require_usable_file(path: Path) -> None:
         pass
 
 
+def _require_whole_file(connection: Connection, path: Path | None) -> None:
+    """Refuse a file whose end is missing: DuckDB finds out only when it reads what lay there."""
+    counted = "select total_blocks * block_size from pragma_database_size() where database_name = current_database()"
+    size_bytes = _HEADER_BYTES + connection.exec_driver_sql(counted).scalar_one()
+    found_bytes = path.stat().st_size if path else size_bytes
+    if found_bytes < size_bytes:
+        raise DataIntegrityError(
+            f"the end of {path} is missing: it has {found_bytes:,} of {size_bytes:,} bytes", "restore it from a backup"
+        )
+
+
 @contextmanager
 def explained(path: Path | None) -> Iterator[None]:
     """Turn what DuckDB says of a database that cannot be used into ABR's errors.
@@ -239,7 +252,15 @@ def _explanation(cause: BaseException | None, path: Path | None) -> ABRError | N
     is_broken = isinstance(
         cause, duckdb.IOException | duckdb.SerializationException | duckdb.FatalException | duckdb.InternalException
     )
+    is_too_large = isinstance(cause, duckdb.ConversionException | duckdb.OutOfRangeException) and (
+        "out of range" in lowered or "overflow" in lowered
+    )
     for applies, what, remedy in (
+        (
+            is_too_large,
+            f"an amount, or a sum of them, is larger than can be stored exactly, 10^14: {message}",
+            "look for amounts that cannot be true in what was loaded last, and load them corrected",
+        ),
         (is_full, f"no space left for the database {path}", "free some disk space"),
         (
             isinstance(cause, duckdb.OutOfMemoryException),

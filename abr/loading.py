@@ -18,7 +18,7 @@ from sqlalchemy import Connection, text
 
 from abr import formats
 from abr.exceptions import DataIntegrityError
-from abr.models import METADATA
+from abr.models import METADATA, NUMBER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +35,6 @@ _WHITE_SPACE = (
     + "".join(map(chr, range(0x2000, 0x200B)))
     + ("\u2028\u2029\u202f\u205f\u3000")
 )
-_NUMBER = r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)"
 _FOUR_DECIMALS = r"[+-]?([0-9]+([.][0-9]{0,4}0*)?|[.][0-9]{1,4}0*)"
 _WHOLE = r"[+-]?([0-9]+([.]0*)?|[.]0+)"
 _TIMESTAMP = (
@@ -695,7 +694,7 @@ def _seconds_of(cell: str) -> str:
     value = f"{units} * {factor} + case when length({decimals}) <= 9 then {few} else {many} end"
     return (
         f"case when regexp_full_match(text_{cell}, '[+-]?[0-9]{{1,10}}') then {whole} "
-        f"when regexp_full_match(text_{cell}, '{_NUMBER}') and {units} < 10000000000 "
+        f"when regexp_full_match(text_{cell}, '{NUMBER}') and {units} < 10000000000 "
         f"then case when text_{cell}[1] = '-' then -({value}) else {value} end end"
     )
 

@@ -118,9 +118,13 @@ _VIEWS: Final = {
     "count(*) filter (where is_flagged) as flagged_count, sum(leakage_amount) as leakage_amount "
     f"from {SCHEMA}.contract_position_history where valid_to_run_id is null group by client, currency",
     "leakage_by_project": "select project_id, contract_id, min(client) as client, currency, "
-    "div(sum(seconds) filter (where class <> 'rate_under') * 20000 + 3600, 7200) * 0.0001 as unbilled_hours, "
-    "sum(amount) as leakage_amount "
-    f"from {SCHEMA}.finding where side = 'leakage' group by project_id, contract_id, currency",
+    "div(sum(unbilled_seconds) * 20000 + 3600, 7200) * 0.0001 as unbilled_hours, "
+    "sum(leakage_amount) as leakage_amount from (select project_id, contract_id, client, currency, "
+    "sum(amount) filter (where side = 'leakage') as leakage_amount, "
+    "coalesce(sum(seconds) filter (where class <> 'rate_under'), 0) as unbilled_seconds "
+    f"from {SCHEMA}.finding where side in ('leakage', 'written_off') "
+    "group by about, project_id, contract_id, client, currency having bool_or(side = 'leakage')) as logs "
+    "group by project_id, contract_id, currency",
 }
 _RENAMED = {"contract_position": {"as_of": "as_of_now", "run_id": "run_id_now"}}
 _INDEXES: Final = (

@@ -33,6 +33,9 @@ SCHEMAS: Final = (
     "report",
 )
 
+# A cell that is a number.
+NUMBER: Final = "[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)"
+
 # How many homes may be told one by one, and by how many bits of their numbers more of them.
 FEW_HOMES: Final = 16
 HOME_BITS: Final = 131_072
@@ -49,6 +52,14 @@ MACROS: Final = {
     "source.is_in_scope": f"(home) as case when {_FEW} is null "
     "then source.is_among(getvariable('contract_homes')::bit, home) "
     f"else home in ({_EACH}) and list_contains({_FEW}, home) end",
+    # DuckDB multiplies an amount of 18 digits within 18 digits, and stops the run where they are not enough.
+    "source.ten_thousandths": "(amount) as (amount::decimal(22, 4) * 10000)::bigint",
+    "source.is_number": f"(cell) as regexp_full_match(cell, '{NUMBER}')",
+    "source.in_four_decimals": "(cell) as case when try_cast(cell as decimal(18, 4)) = 0 and cell like '-%' "
+    "and regexp_matches(cell, '[1-9]') then -0.0001 else try_cast(cell as decimal(18, 4)) end::decimal(18, 4)",
+    # A part of what a finding is about, so that whatever it holds no two pools are described alike.
+    "source.scope_part": "(cell) as coalesce(replace(replace(cell, chr(92), repeat(chr(92), 2)), '|', "
+    "chr(92) || '|'), '')",
     # The time log that a finding is about; its id is stored once.
     "report.time_log_of": "(about) as case when about like 'log:%' then substr(about, 5) end",
 }
@@ -288,7 +299,12 @@ def finding_columns() -> tuple[Column[Any], ...]:
         column("currency", String()),
         column("side", String(), required=True),
         column("class", String(), required=True),
-        column("about", String(), required=True),
+        column(
+            "about",
+            String(),
+            "log:id, line:invoice/number or pool:project|person|role|task|start|end, a backslash before a | of a text",
+            required=True,
+        ),
         column("project_id", String()),
         column("person", String()),
         column("role", String()),

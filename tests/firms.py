@@ -183,6 +183,10 @@ CONTRACT_FAULTS = faults(
         {"cap_amount": "-100.00001"},
         {"threshold_amount": "1.5.0"},
         {"threshold_amount": "250.00001"},
+        {"currency": "EUR", "threshold_amount": "250.005"},
+        {"currency": "EUR", "threshold_amount": "-0.005"},
+        {"currency": "JPY", "threshold_amount": "99.5", "cap_amount": "600.50"},
+        {"currency": "KWD", "cap_amount": "-10.0005"},
     ],
     ends_before_start=[{"ends_on": "2025-10-31"}, {"starts_on": "2026-02-01", "ends_on": "2026-01-31"}],
     unknown_choice=[
@@ -245,12 +249,14 @@ def contract_rows(draw: Draw) -> GivenRow:
         prepaid_minutes=draw(some(*[""] * 5, "0", "60", "120", "240")),
         prepaid_period=draw(some("", "month", "lifetime")),
         cap_minutes=draw(some(*[""] * 6, "300", "600", "600", "1200", "2400")),
-        cap_amount=draw(cap_amounts.get(currency, some(*[""] * 6, "750", "1000.00", "2000.50", "0"))),
+        cap_amount=draw(
+            cap_amounts.get(currency, some(*[""] * 6, "750", "1000.00", "2000.50", "0", "999999999999.99"))
+        ),
         cap_period=draw(some("", "month", "lifetime")),
         discount_percent=draw(some(*[""] * 4, "0", "5", "12.5", "12.5", "33.3333", "33.3333", "15.00", "100")),
         grace_days=draw(some(*[""] * 4, "0", "7", "30", "90", "999999999")),
         grace_from=draw(some("", "worked_on", "month_end")),
-        threshold_amount=draw(thresholds.get(currency, some("", "", "", "250", "0", "10000", "400.50"))),
+        threshold_amount=draw(thresholds.get(currency, some("", "", "", "250", "0", "10000", "400.50", "10000000000"))),
     )
 
 
@@ -357,6 +363,7 @@ LINE_FAULTS = faults(
         {"line_no": "1.5"},
         {"net_amount": "1,5"},
         {"net_amount": "10.00001"},
+        {"net_amount": "-99999999999.99999"},
         {"period_start": "2026-02-30"},
         {"period_end": "2026-1-1"},
         NO_DURATION | {"seconds": "x"},
@@ -364,7 +371,9 @@ LINE_FAULTS = faults(
     ],
 )
 INVOICE_TWINS = twins({"issued_on": "2026-03-30"}, {"currency": "CHF"}, {"contract_id": "C1"}, once_in=25)
-LINE_TWINS = twins({"net_amount": "77"}, {"kind": "other"}, {"task": "another"}, once_in=5)
+LINE_TWINS = twins(
+    {"net_amount": "77"}, {"net_amount": "-10000000000"}, {"kind": "other"}, {"task": "another"}, once_in=5
+)
 STATUSES = some("issued", "paid", "issued", "void", "paid", "void", "draft")
 ISSUED = some("2026-02-28", "2026-01-31", "2026-03-15", "2026-01-10", "", " 2026-03-31")
 PERIODS = st.sampled_from(

@@ -771,7 +771,7 @@ def pool_key(line: Line) -> PoolKey:
 def about_pool(key: PoolKey) -> str:
     scope, period_start, period_end = key
     parts = [*scope, period_start and period_start.isoformat(), period_end and period_end.isoformat()]
-    return "pool:" + "|".join(part or "" for part in parts)
+    return "pool:" + "|".join((part or "").replace("\\", "\\\\").replace("|", "\\|") for part in parts)
 
 
 def line_matches(line: Line, log: Log) -> bool:

@@ -108,6 +108,18 @@ def test_semicolons_and_tabs_are_accepted_where_the_header_asks_for_them(
     ]
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_names_in_a_header_may_be_quoted_whatever_the_delimiter(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path, delimiter: str
+) -> None:
+    path = tmp_path / "rates.csv"
+    lines = [["contract_id", "hourly_rate", "valid_from"], ["C-1", "1.5", "2025-01-01"]]
+    path.write_text("".join(delimiter.join(f'"{cell}"' for cell in line) + "\n" for line in lines), "utf-8")
+    assert rows_in(connection, path, "rates") == [
+        {"contract_id": "C-1", "hourly_rate": "1.5", "valid_from": "2025-01-01"}
+    ]
+
+
 @pytest.mark.parametrize("dataset", COLUMNS)
 def test_a_file_of_another_name_is_known_by_its_columns(
     connection: duckdb.DuckDBPyConnection,

@@ -401,6 +401,24 @@ def test_an_older_schema_is_refused_with_the_command_that_helps(books, monkeypat
             assert is_refusal(abr(*command), 5, "abr.duckdb", "older", "abr db upgrade")
 
 
+def test_amounts_ordinary_in_some_currencies_halt_nothing_and_a_sum_nobody_can_store_halts_cleanly(folder):
+    contract = {"contract_id": "C-1", "client": "Acme", "currency": "IDR", "starts_on": "2026-01-01"}
+    terms = {"cap_amount": "10000000000", "threshold_amount": "999999999999.99"}
+    invoice = {"invoice_id": "I-1", "contract_id": "C-1", "currency": "IDR", "issued_on": "2026-02-28"}
+    line = {"invoice_id": "I-1", "kind": "other", "net_amount": "-999999999999.99"}
+    large = [line | {"line_no": str(number)} for number in range(101)]
+    for count, code in ((1, 0), (100, 0), (101, 3)):
+        books = {name: BOOKS[name][:1] for name in ("projects", "rates", "time_logs")}
+        books |= {"contracts": [contract | terms], "invoices": [invoice | {"status": "issued"}]}
+        given = command_line.write_books(folder / f"given-{count}", books | {"invoice_lines": large[:count]})
+        assert abr("load", given).code == 0
+        ended = abr("run", "--as-of", AS_OF)
+        assert ended.code == code, ended
+    assert is_halt(ended, "larger than can be stored")
+    told = command_line.query("abr.duckdb", "select status, count(*) from report.run_history group by all order by 1")
+    assert told == [("halted", 1), ("ok", 2)]
+
+
 # ---- feeds ----------------------------------------------------------------------------------------------------------
 
 

@@ -283,6 +283,30 @@ def trend_at(number):
     )
 
 
+def test_hours_of_a_project_are_those_of_its_contract_also_where_a_part_is_written_off(connection):
+    line = {"invoice_id": "INV-1", "line_no": "1", "kind": "time", "time_log_id": "L-1", "hours": "5"}
+    told(connection, **FIRM, invoices=[INVOICE], invoice_lines=[line | {"net_amount": "400"}])
+    short = next(row for row in harness.rows(connection, "from report.finding") if row["class"] == "hours_short")
+    decide(connection, reconciliation_engine.write_off, short["finding_id"])
+    run(connection)
+    assert read(connection, "select class, side, amount from report.finding order by class") == [
+        ("hours_short", "written_off", Decimal(500)),
+        ("rate_under", "leakage", Decimal(100)),
+    ]
+    for view in ("contract_position", "leakage_by_project"):
+        said = read(connection, f"select unbilled_hours, leakage_amount from report.{view}")
+        assert said == [(Decimal(5), Decimal(100))], view
+
+
+def test_two_pools_whose_text_could_be_taken_for_one_another_are_two_findings(connection):
+    line = {"invoice_id": "INV-1", "kind": "time", "hours": "1", "net_amount": "100"}
+    lines = [line | {"line_no": "1", "person": "a|"}, line | {"line_no": "2", "person": "a", "role": "|"}]
+    told(connection, **FIRM, invoices=[INVOICE], invoice_lines=lines)
+    found = read(connection, "select about, amount from report.finding where class = 'invoiced_without_log' order by 1")
+    assert found == [("pool:|a\\|||||", Decimal(100)), ("pool:|a|\\||||", Decimal(100))]
+    assert position(connection)["overbilled_amount"] == 200
+
+
 def leakage_by_currency(connection, query, amount="leakage_amount"):
     found = read(connection, f"select currency, sum({amount}) from ({query}) group by currency")
     return {currency: total for currency, total in found if total}

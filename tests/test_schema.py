@@ -453,7 +453,7 @@ def test_an_empty_file_is_refused(tmp_path):
     assert "empty" in refused(path, DataIntegrityError, 3)
 
 
-@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9, 0.999])
 def test_a_truncated_database_is_refused(path, share):
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])

@@ -53,11 +53,15 @@ def columns(path: Path, known: Collection[str]) -> Table:
     if not start:
         raise fault(path, "is empty: it has not even a header")
     text = _decoded(path, start)
-    headers = {delimiter: _first_row(path, text, delimiter) for delimiter in DELIMITERS}
-    delimiter = max(DELIMITERS, key=lambda mark: sum(name.casefold() in known for name in headers[mark]))
-    if not any(headers[delimiter]):
+    headers = {delimiter: _first_row(text, delimiter) for delimiter in DELIMITERS}
+    found = {delimiter: sum(name.casefold() in known for name in names or ()) for delimiter, names in headers.items()}
+    delimiter = max(DELIMITERS, key=lambda mark: found[mark])
+    names = headers[delimiter]
+    if names is None or (not found[delimiter] and None in headers.values()):
+        raise fault(path, "line 1: the header has a quote that is not closed")
+    if not any(names):
         raise fault(path, "has no header: its first line is blank", "put the columns' names on the first line")
-    return Table(path, "csv", headers[delimiter], delimiter=delimiter)
+    return Table(path, "csv", names, delimiter=delimiter)
 
 
 def write(
@@ -145,14 +149,13 @@ def _decoded(path: Path, start: bytes) -> str:
     return text
 
 
-def _first_row(path: Path, text: str, delimiter: str) -> tuple[str, ...]:
+def _first_row(text: str, delimiter: str) -> tuple[str, ...] | None:
+    """Return the names in a header; None where it cannot be read by this delimiter."""
     csv.field_size_limit(sys.maxsize)
     try:
         row = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), [])
-    except csv.Error as error:
-        if delimiter != DELIMITERS[0]:
-            return ()
-        raise fault(path, "line 1: the header has a quote that is not closed") from error
+    except csv.Error:
+        return None
     return tuple(name.strip() for name in row)
 
 

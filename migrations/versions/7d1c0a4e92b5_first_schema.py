@@ -457,12 +457,14 @@ COMMENTS = (
     """COMMENT ON COLUMN audit.finding.opened_run_id IS 'the run that opened the finding'""",
     """COMMENT ON COLUMN audit.finding.home_hash IS 'number made of the contract id; rows lie sorted by it'""",
     """COMMENT ON COLUMN audit.finding.finding_id IS 'hash of contract, class and about'""",
+    """COMMENT ON COLUMN audit.finding.about IS 'log:id, line:invoice/number or pool:project|person|role|task|start|end, a backslash before a | of a text'""",
     """COMMENT ON COLUMN audit.finding.due_on IS 'when a not_due finding becomes leakage'""",
     """COMMENT ON COLUMN audit.finding.state IS 'open or closed'""",
     """COMMENT ON COLUMN audit.finding_open.run_id IS 'the run that wrote this version'""",
     """COMMENT ON COLUMN audit.finding_open.opened_run_id IS 'the run that opened the finding'""",
     """COMMENT ON COLUMN audit.finding_open.home_hash IS 'number made of the contract id; rows lie sorted by it'""",
     """COMMENT ON COLUMN audit.finding_open.finding_id IS 'hash of contract, class and about'""",
+    """COMMENT ON COLUMN audit.finding_open.about IS 'log:id, line:invoice/number or pool:project|person|role|task|start|end, a backslash before a | of a text'""",
     """COMMENT ON COLUMN audit.finding_open.due_on IS 'when a not_due finding becomes leakage'""",
     """COMMENT ON COLUMN audit.invoice_span_open.home_hash IS 'number made of the contract id; rows lie sorted by it'""",
     """COMMENT ON COLUMN audit.log_count_open.home_hash IS 'number made of the project id; rows lie sorted by it'""",
@@ -582,6 +584,10 @@ COMMENTS = (
 MACROS = (
     """create macro source.is_among(homes, home) as get_bit(homes, home & 131071) = 1""",
     """create macro source.is_in_scope(home) as case when getvariable('few_contract_homes')::integer[] is null then source.is_among(getvariable('contract_homes')::bit, home) else home in (getvariable('contract_home_1')::integer, getvariable('contract_home_2')::integer, getvariable('contract_home_3')::integer, getvariable('contract_home_4')::integer, getvariable('contract_home_5')::integer, getvariable('contract_home_6')::integer, getvariable('contract_home_7')::integer, getvariable('contract_home_8')::integer, getvariable('contract_home_9')::integer, getvariable('contract_home_10')::integer, getvariable('contract_home_11')::integer, getvariable('contract_home_12')::integer, getvariable('contract_home_13')::integer, getvariable('contract_home_14')::integer, getvariable('contract_home_15')::integer, getvariable('contract_home_16')::integer) and list_contains(getvariable('few_contract_homes')::integer[], home) end""",
+    """create macro source.ten_thousandths(amount) as (amount::decimal(22, 4) * 10000)::bigint""",
+    """create macro source.is_number(cell) as regexp_full_match(cell, '[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)')""",
+    """create macro source.in_four_decimals(cell) as case when try_cast(cell as decimal(18, 4)) = 0 and cell like '-%' and regexp_matches(cell, '[1-9]') then -0.0001 else try_cast(cell as decimal(18, 4)) end::decimal(18, 4)""",
+    """create macro source.scope_part(cell) as coalesce(replace(replace(cell, chr(92), repeat(chr(92), 2)), '|', chr(92) || '|'), '')""",
     """create macro report.time_log_of(about) as case when about like 'log:%' then substr(about, 5) end""",
 )
 
@@ -848,16 +854,33 @@ group by client, currency
 """,
     "report.leakage_by_project": """\
 -- One row per project, contract and currency with open leakage (project_id, contract_id, currency).
+-- The hours a log is short of count while any leakage of it is open, also where a person has accepted their amount.
+with
+
+logs as (
+
+    select
+        project_id,
+        contract_id,
+        client,
+        currency,
+        sum(amount) filter (where side = 'leakage') as leakage_amount,
+        coalesce(sum(seconds) filter (where class != 'rate_under'), 0) as unbilled_seconds
+    from audit.finding_open
+    where side in ('leakage', 'written_off')
+    group by about, project_id, contract_id, client, currency
+    having bool_or(side = 'leakage')
+
+)
+
 select
     project_id,
     contract_id,
     any_value(client) as client,
     currency,
-    ((sum(seconds) filter (where class != 'rate_under') * 20000 + 3600)::hugeint // 7200 * 0.0001)::decimal(18, 4)
-        as unbilled_hours,
-    sum(amount)::decimal(18, 4) as leakage_amount
-from audit.finding_open
-where side = 'leakage'
+    ((sum(unbilled_seconds) * 20000 + 3600)::hugeint // 7200 * 0.0001)::decimal(18, 4) as unbilled_hours,
+    sum(leakage_amount)::decimal(18, 4) as leakage_amount
+from logs
 group by project_id, contract_id, currency
 """,
     "report.leakage_trend": """\
@@ -1071,6 +1094,7 @@ select
     grace_days,
     grace_from,
     threshold_amount,
+    raw,
     -- The cells as given decide between versions that start on the same day.
     concat_ws(
         '|',
@@ -1396,7 +1420,58 @@ where
 """,
     "work.contract_row": """\
 -- One row per live version of a contract in scope (row_id): staging.contracts, read once per run.
-from staging.contracts
+-- An amount with more decimals than its currency has cannot be read: it moves to odd_cells. Where the currency is
+-- unknown there is no limit: of more than four decimals the column holds four, and never loses its sign.
+with
+
+judged as (
+
+    select
+        contracts.*,
+        currency.currency is null as is_unlimited,
+        coalesce(source.ten_thousandths(contracts.cap_amount) % currency.minor_step != 0, false) as is_cap_odd,
+        coalesce(source.ten_thousandths(contracts.threshold_amount) % currency.minor_step != 0, false)
+            as is_threshold_odd,
+        json_extract_string(contracts.odd_cells, 'cap_amount') as odd_cap,
+        json_extract_string(contracts.odd_cells, 'threshold_amount') as odd_threshold
+    from staging.contracts
+    left join temp.currency using (currency)
+
+)
+
+select
+    * exclude (raw, is_unlimited, is_cap_odd, is_threshold_odd, odd_cap, odd_threshold)
+    replace (
+        case
+            when is_cap_odd then null
+            when is_unlimited and source.is_number(odd_cap) then source.in_four_decimals(odd_cap)
+            else cap_amount
+        end as cap_amount,
+        case
+            when is_threshold_odd then null
+            when is_unlimited and source.is_number(odd_threshold) then source.in_four_decimals(odd_threshold)
+            else threshold_amount
+        end as threshold_amount,
+        case
+            when is_cap_odd or is_threshold_odd
+                then
+                    json_merge_patch(
+                        coalesce(odd_cells, '{}'),
+                        case
+                            when is_cap_odd
+                                then json_object('cap_amount', trim(json_extract_string(raw, 'cap_amount')))
+                            else '{}'
+                        end,
+                        case
+                            when is_threshold_odd
+                                then json_object('threshold_amount', trim(json_extract_string(raw, 'threshold_amount')))
+                            else '{}'
+                        end
+                    )::varchar
+            else odd_cells
+        end as odd_cells
+    )
+from judged
 """,
     "work.project_row": """\
 -- One row per live version of a project in scope (row_id): staging.projects, read once per run.
@@ -1510,13 +1585,14 @@ where hourly_rate < 0
 """,
     "matching.line_currency": """\
 -- One row per invoice in scope whose versions agree on a currency (invoice_id): the currency its lines are read in.
+-- A version without one agrees with none that has one.
 select
     invoice_id,
     min(currency) as currency
 from temp.invoice_row
 where invoice_id is not null
 group by invoice_id
-having count(distinct currency) = 1
+having count(distinct coalesce(currency, '')) = 1 and min(currency) is not null
 """,
     "quarantine_rules.unknown_contract": """\
 -- A project, a rate or an invoice names a contract that was never received. The contracts they name are in scope too.
@@ -1826,7 +1902,8 @@ where kind not in ('time', 'expense', 'fixed', 'prepaid', 'other')
 """,
     "quarantine_rules.unparseable_value": """\
 -- A cell is there but cannot be read; the detail names column and value.
--- An amount may have the decimals of its currency, and any number of them where the currency is unknown.
+-- An amount may have the decimals of its currency, and any number of them where the currency is unknown. Of a contract
+-- work.contract_row has put those that have more among the odd cells.
 with
 
 odd_rows as (
@@ -1858,35 +1935,14 @@ odd_cells as (
 too_fine as (
 
     select
-        'contracts' as dataset,
-        contract_row.row_id,
-        'cap_amount' as cell,
-        contract_row.cap_amount as amount,
-        currency.minor_step
-    from temp.contract_row
-    inner join temp.currency using (currency)
-    where contract_row.cap_amount is not null
-    union all by name
-    select
-        'contracts' as dataset,
-        contract_row.row_id,
-        'threshold_amount' as cell,
-        contract_row.threshold_amount as amount,
-        currency.minor_step
-    from temp.contract_row
-    inner join temp.currency using (currency)
-    where contract_row.threshold_amount is not null
-    union all by name
-    select
         'invoice_lines' as dataset,
         line_row.row_id,
         'net_amount' as cell,
-        line_row.net_amount as amount,
-        currency.minor_step
+        rtrim(line_row.net_amount::varchar, '0') as value
     from temp.line_row
     inner join matching.line_currency using (invoice_id)
     inner join temp.currency on line_currency.currency = currency.currency
-    where line_row.net_amount is not null
+    where source.ten_thousandths(line_row.net_amount) % currency.minor_step != 0
 
 ),
 
@@ -1897,11 +1953,10 @@ cells as (
     where
         cell not in ('cap_amount', 'threshold_amount', 'net_amount')
         or currency in (select currency from temp.currency)
-        or not regexp_full_match(json_extract_string(odd_cells, cell), '[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)')
+        or not source.is_number(json_extract_string(odd_cells, cell))
     union all by name
-    select dataset, row_id, cell, amount::varchar as value
+    select dataset, row_id, cell, value
     from too_fine
-    where (amount * 10000)::bigint % minor_step != 0
 
 )
 
@@ -2055,7 +2110,7 @@ select
     coalesce(ranked.prepaid_minutes, 0) * 60 as prepaid_seconds,
     coalesce(ranked.prepaid_period, 'lifetime') as prepaid_period,
     ranked.cap_minutes * 60 as cap_seconds,
-    (ranked.cap_amount * 10000)::hugeint // currency.minor_step as cap_minor,
+    source.ten_thousandths(ranked.cap_amount) // currency.minor_step as cap_minor,
     coalesce(ranked.cap_period, 'lifetime') as cap_period,
     (1000000 - coalesce(ranked.discount_percent, 0) * 10000)::bigint as discount_factor,
     -- Beyond this many days every due date lies beyond the calendar.
@@ -2172,7 +2227,7 @@ select
     line_row.time_log_id,
     line_row.seconds,
     line_row.net_amount,
-    case when invoice.is_in_currency then (line_row.net_amount * 10000)::bigint // invoice.minor_step end
+    case when invoice.is_in_currency then source.ten_thousandths(line_row.net_amount) // invoice.minor_step end
         as amount_minor,
     line_row.kind = 'time' as is_time,
     invoice.is_live,
@@ -2266,8 +2321,14 @@ described as (
         + case when task is null then 0 else 4 end
         + case when role is null then 0 else 2 end
         + case when project_id is null then 0 else 1 end as specificity,
-        concat(
-            'pool:', project_id, '|', person, '|', role, '|', task, '|', period_start, '|', period_end
+        concat_ws(
+            '|',
+            'pool:' || source.scope_part(project_id),
+            source.scope_part(person),
+            source.scope_part(role),
+            source.scope_part(task),
+            coalesce(period_start::varchar, ''),
+            coalesce(period_end::varchar, '')
         ) as about
     from pools
 
@@ -4643,7 +4704,7 @@ select
     is_valid and leakage_amount > threshold_amount as is_flagged,
     case
         when is_valid and leakage_amount > threshold_amount then 'critical'
-        when leakage_amount > 0 and leakage_amount * 2 >= threshold_amount then 'watch'
+        when leakage_amount > 0 and leakage_amount::decimal(22, 4) * 2 >= threshold_amount then 'watch'
         else 'ok'
     end as severity,
     oldest_leakage_on

@@ -1,8 +1,9 @@
 -- One row per invoice in scope whose versions agree on a currency (invoice_id): the currency its lines are read in.
+-- A version without one agrees with none that has one.
 select
     invoice_id,
     min(currency) as currency
 from temp.invoice_row
 where invoice_id is not null
 group by invoice_id
-having count(distinct currency) = 1
+having count(distinct coalesce(currency, '')) = 1 and min(currency) is not null

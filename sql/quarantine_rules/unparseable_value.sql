@@ -1,5 +1,6 @@
 -- A cell is there but cannot be read; the detail names column and value.
--- An amount may have the decimals of its currency, and any number of them where the currency is unknown.
+-- An amount may have the decimals of its currency, and any number of them where the currency is unknown. Of a contract
+-- work.contract_row has put those that have more among the odd cells.
 with
 
 odd_rows as (
@@ -31,35 +32,14 @@ odd_cells as (
 too_fine as (
 
     select
-        'contracts' as dataset,
-        contract_row.row_id,
-        'cap_amount' as cell,
-        contract_row.cap_amount as amount,
-        currency.minor_step
-    from temp.contract_row
-    inner join temp.currency using (currency)
-    where contract_row.cap_amount is not null
-    union all by name
-    select
-        'contracts' as dataset,
-        contract_row.row_id,
-        'threshold_amount' as cell,
-        contract_row.threshold_amount as amount,
-        currency.minor_step
-    from temp.contract_row
-    inner join temp.currency using (currency)
-    where contract_row.threshold_amount is not null
-    union all by name
-    select
         'invoice_lines' as dataset,
         line_row.row_id,
         'net_amount' as cell,
-        line_row.net_amount as amount,
-        currency.minor_step
+        rtrim(line_row.net_amount::varchar, '0') as value
     from temp.line_row
     inner join matching.line_currency using (invoice_id)
     inner join temp.currency on line_currency.currency = currency.currency
-    where line_row.net_amount is not null
+    where source.ten_thousandths(line_row.net_amount) % currency.minor_step != 0
 
 ),
 
@@ -70,11 +50,10 @@ cells as (
     where
         cell not in ('cap_amount', 'threshold_amount', 'net_amount')
         or currency in (select currency from temp.currency)
-        or not regexp_full_match(json_extract_string(odd_cells, cell), '[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)')
+        or not source.is_number(json_extract_string(odd_cells, cell))
     union all by name
-    select dataset, row_id, cell, amount::varchar as value
+    select dataset, row_id, cell, value
     from too_fine
-    where (amount * 10000)::bigint % minor_step != 0
 
 )
 

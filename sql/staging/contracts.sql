@@ -27,6 +27,7 @@ select
     grace_days,
     grace_from,
     threshold_amount,
+    raw,
     -- The cells as given decide between versions that start on the same day.
     concat_ws(
         '|',

@@ -36,7 +36,7 @@ select
     coalesce(ranked.prepaid_minutes, 0) * 60 as prepaid_seconds,
     coalesce(ranked.prepaid_period, 'lifetime') as prepaid_period,
     ranked.cap_minutes * 60 as cap_seconds,
-    (ranked.cap_amount * 10000)::hugeint // currency.minor_step as cap_minor,
+    source.ten_thousandths(ranked.cap_amount) // currency.minor_step as cap_minor,
     coalesce(ranked.cap_period, 'lifetime') as cap_period,
     (1000000 - coalesce(ranked.discount_percent, 0) * 10000)::bigint as discount_factor,
     -- Beyond this many days every due date lies beyond the calendar.

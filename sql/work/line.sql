@@ -9,7 +9,7 @@ select
     line_row.time_log_id,
     line_row.seconds,
     line_row.net_amount,
-    case when invoice.is_in_currency then (line_row.net_amount * 10000)::bigint // invoice.minor_step end
+    case when invoice.is_in_currency then source.ten_thousandths(line_row.net_amount) // invoice.minor_step end
         as amount_minor,
     line_row.kind = 'time' as is_time,
     invoice.is_live,

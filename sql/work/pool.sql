@@ -39,8 +39,14 @@ described as (
         + case when task is null then 0 else 4 end
         + case when role is null then 0 else 2 end
         + case when project_id is null then 0 else 1 end as specificity,
-        concat(
-            'pool:', project_id, '|', person, '|', role, '|', task, '|', period_start, '|', period_end
+        concat_ws(
+            '|',
+            'pool:' || source.scope_part(project_id),
+            source.scope_part(person),
+            source.scope_part(role),
+            source.scope_part(task),
+            coalesce(period_start::varchar, ''),
+            coalesce(period_end::varchar, '')
         ) as about
     from pools
 

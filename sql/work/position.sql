@@ -124,7 +124,7 @@ select
     is_valid and leakage_amount > threshold_amount as is_flagged,
     case
         when is_valid and leakage_amount > threshold_amount then 'critical'
-        when leakage_amount > 0 and leakage_amount * 2 >= threshold_amount then 'watch'
+        when leakage_amount > 0 and leakage_amount::decimal(22, 4) * 2 >= threshold_amount then 'watch'
         else 'ok'
     end as severity,
     oldest_leakage_on
