@@ -210,13 +210,17 @@ def _require_usable_file(path: Path) -> None:
 
 
 def _require_whole_file(connection: Connection, path: Path | None) -> None:
-    """Refuse a file whose end is missing: DuckDB finds out only when it reads what lay there."""
-    counted = "select total_blocks * block_size from pragma_database_size() where database_name = current_database()"
-    size_bytes = _HEADER_BYTES + connection.exec_driver_sql(counted).scalar_one()
-    found_bytes = path.stat().st_size if path else size_bytes
-    if found_bytes < size_bytes:
+    """Refuse a file whose end is missing: DuckDB finds out only when it reads what lay there.
+
+    It may be without free blocks at its end, which DuckDB cuts off only after it has counted them.
+    """
+    counted = "select used_blocks * block_size from pragma_database_size() where database_name = current_database()"
+    used_bytes = _HEADER_BYTES + connection.exec_driver_sql(counted).scalar_one()
+    found_bytes = path.stat().st_size if path else used_bytes
+    if found_bytes < used_bytes:
         raise DataIntegrityError(
-            f"the end of {path} is missing: it has {found_bytes:,} of {size_bytes:,} bytes", "restore it from a backup"
+            f"the end of {path} is missing: it has {found_bytes:,} of at least {used_bytes:,} bytes",
+            "restore it from a backup",
         )
 
 
