@@ -122,7 +122,9 @@ AsOfOption = Annotated[
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the audit history.")]
 ByOption = Annotated[str | None, typer.Option("--by", help="Who decides.", show_default="the user of this machine")]
-LimitOption = Annotated[int, typer.Option("--limit", min=1, help="Show at most this many rows in a table.")]
+LimitOption = Annotated[
+    int, typer.Option("--limit", min=1, max=1_000_000_000, help="Show at most this many rows in a table.")
+]
 
 
 def main() -> None:
@@ -133,8 +135,16 @@ def main() -> None:
     sys.exit(code)
 
 
+def _require_text(arguments: Sequence[str]) -> None:
+    """Refuse bytes that are no text: neither a terminal nor DuckDB could take them."""
+    for argument in arguments:
+        if argument != argument.encode("utf-8", "ignore").decode():
+            raise UsageError(f"{argument!a} is not UTF-8 text", "type it as UTF-8; where it is a file, rename it")
+
+
 def _main() -> int:
     try:
+        _require_text(sys.argv[1:])
         result = app(standalone_mode=False)
     except ABRError as error:
         _print_error(error)
@@ -921,7 +931,7 @@ def _snapshot(
         "select currency, count(*) as contract_count, count(*) filter (where is_flagged) as flagged_count, "
         "count(*) filter (where severity = 'watch') as watch_count, "
         + ", ".join(
-            f"sum({name})::decimal(18, 4) as {name}"
+            f"sum({name})::decimal(38, 4) as {name}"
             for name in (column.name for column in show.TOTAL_COLUMNS if column.kind in {"money", "hours"})
         )
         + " from report.contract_position group by currency order by currency",
@@ -950,7 +960,7 @@ def _snapshot(
             connection,
             "select contract_id, any_value(client) as client, any_value(currency) as currency, "
             "coalesce(sum(seconds), 0)::bigint as seconds, "
-            "case when count(*) = count(amount) then sum(amount)::decimal(18, 4) end as amount "
+            "case when count(*) = count(amount) then sum(amount)::decimal(38, 4) end as amount "
             "from report.finding where class = 'fixed_price_overrun' group by contract_id order by contract_id",
         ),
         quarantine_reasons={
@@ -1192,7 +1202,7 @@ def _storing(tell: Tell) -> Callable[[str, int, float], None]:
 def simulate_command(
     logs: Annotated[str, typer.Option(help="How many time logs; 1_000_000 and 1e6 are fine.")] = "5000",
     contracts: Annotated[
-        int | None, typer.Option(min=1, help="How many contracts.", show_default="40, or 1 per 500 logs")
+        int | None, typer.Option(min=1, max=1_000_000, help="How many contracts.", show_default="40, or 1 per 500 logs")
     ] = None,
     days: Annotated[int, typer.Option(min=1, max=36500, help="How many days back.")] = 120,
     until: Annotated[
@@ -1218,6 +1228,8 @@ def simulate_command(
     count = _count(logs)
     size = data_simulator.FirmSize(count, contracts or max(40, count // 500), days)
     day = until.date() if until else settings_module.today(settings, _now())
+    if day.toordinal() <= days:
+        raise UsageError(f"{days} days before {day} the calendar has not begun", "take fewer days, or a later --until")
     if out:
         _write_files(out, f".{files or FileKind.CSV}", seed=seed, until=day, size=size)
         return

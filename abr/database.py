@@ -262,8 +262,8 @@ def _explanation(cause: BaseException | None, path: Path | None) -> ABRError | N
     for applies, what, remedy in (
         (
             is_too_large,
-            f"an amount, or a sum of them, is larger than can be stored exactly, 10^14: {message}",
-            "look for amounts that cannot be true in what was loaded last, and load them corrected",
+            f"a number, or a sum of them, is larger than can be stored exactly: {message}",
+            "look for amounts or hours that cannot be true in what was loaded last, and load them corrected",
         ),
         (is_full, f"no space left for the database {path}", "free some disk space"),
         (

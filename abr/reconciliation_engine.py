@@ -113,8 +113,10 @@ def _rows_in_scope(dataset: str, _: str) -> str:
 
 
 # The first day of the week that a from_day lies in, as temp.balance has them. It is the day itself for days that never
-# come: '-infinity', and 'infinity' for logs without a date.
-_WEEK = "from_day - ((from_day - date_trunc('month', from_day)::date) % 7)::integer"
+# come: '-infinity', and 'infinity' for logs without a date. Of a column that holds no other days DuckDB works out the
+# month while it plans, and fails.
+_MONTH = "date_trunc('month', case when isfinite(from_day) then from_day end)::date"
+_WEEK = f"coalesce(from_day - ((from_day - {_MONTH}) % 7)::integer, from_day)"
 # What a change of later time logs only cannot leave as it was: the contract of a live line that names a changed log
 # (what it bills, and which days its invoice speaks of, may be others now), and the time a pool of earlier logs runs.
 _EARLIER = """

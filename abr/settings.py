@@ -58,6 +58,7 @@ REMEDIES = {
 _AMOUNT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]i?B)", re.IGNORECASE)
+_MEMORY_NUMBER_LIMIT = 1e6  # of any unit; DuckDB takes no more than 2^63 bytes, and a million TB are fewer
 _INTERVAL_SECONDS_MAX = 86_400
 _AMOUNT_MAX = Decimal(10) ** 14  # DECIMAL(18, 4) holds no more
 
@@ -167,7 +168,7 @@ def _memory_limit(value: object) -> str | None:
     if value is None:
         return None
     match = _MEMORY.fullmatch(str(value))
-    if not match or float(match[1]) == 0:
+    if not match or not 0 < float(match[1]) < _MEMORY_NUMBER_LIMIT:
         raise ValueError("is not a size")
     return match[1] + match[2]
 

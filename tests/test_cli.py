@@ -341,6 +341,8 @@ MISTAKES = {
     "load . --covers 2026-03-31..2026-03-01": "2026-03-31",
     "explain": "ID",
     "findings --limit 0": "--limit",
+    "history --limit 9223372036854775808": "--limit",
+    "explain \udcff": "UTF-8",
     "write-off some-id": "--reason",
     "write-off some-id --reason why --by zoe": "some-id",
     "write-off some-id --reason= --by zoe": "--reason",
@@ -351,6 +353,7 @@ MISTAKES = {
     "monitor --source inbox --fail-at 1": "--fail-at",
     "simulate --logs many --database new.duckdb": "many",
     "simulate --days 0 --database new.duckdb": "days",
+    "simulate --days 36500 --until 0001-01-01 --database new.duckdb": "calendar",
     "db": "",
     "db nonsense": "nonsense",
 }

@@ -379,6 +379,8 @@ def test_json_values_stay_as_they_were_written(connection: duckdb.DuckDBPyConnec
         ('{"time_log_id": 1, "Time_Log_ID ": 2}', "line 2 has 'Time_Log_ID ' twice"),
         ('{"time_log_id": 1, "x": 1, "x": 2}', "line 2 has 'x' twice"),
         ('{"time_log_id": ' + "[" * 100_000, "line 2 is nested too deeply"),
+        ('{"time_log_id": ' + "[" * 700 + "]" * 700 + "}", "line 2 is nested too deeply"),
+        ('{"time_log_id": ' + '{"a":' * 700 + "1" + "}" * 701, "line 2 is nested too deeply"),
         ('{"time_log_id": 012}', "line 2 is not one whole JSON object"),
     ],
 )

@@ -419,6 +419,24 @@ def test_amounts_ordinary_in_some_currencies_halt_nothing_and_a_sum_nobody_can_s
     assert told == [("halted", 1), ("ok", 2)]
 
 
+def test_logs_without_a_day_that_come_alone_are_set_aside(books, folder):
+    log = BOOKS["time_logs"][0]
+    for number, day in enumerate(("31.03.2026", "")):
+        alone = {"time_logs": [log | {"time_log_id": f"N-{number}", "worked_on": day}]}
+        assert abr("load", command_line.write_books(folder / f"more-{number}", alone)).code == 0
+        assert abr("run", "--as-of", AS_OF).code == 0
+    reasons = "select key, reasons from report.quarantine where key like 'N-%' order by key"
+    assert command_line.query(books, reasons) == [("N-0", "unparseable_value"), ("N-1", "missing_date")]
+    assert abr("verify").code == 0
+
+
+@pytest.mark.parametrize("grace_days", ["-2147483649", "-999999999999999", "999999999999999"])
+def test_days_of_grace_beyond_every_calendar_halt_nothing(books, folder, grace_days):
+    contract = BOOKS["contracts"][0] | {"grace_days": grace_days}
+    assert abr("load", command_line.write_books(folder / "more", {"contracts": [contract]})).code == 0
+    assert abr("run", "--as-of", AS_OF).code == 0
+
+
 # ---- feeds ----------------------------------------------------------------------------------------------------------
 
 

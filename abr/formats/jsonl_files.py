@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import duckdb
 
+from abr.exceptions import DataIntegrityError
 from abr.formats.tables import Report, Table, Written, fault, fill_part, readable, shown
 
 BATCH_ROWS: Final = 20_000
@@ -80,7 +81,10 @@ def _rows(
             layouts[given] = _layout(path, number, given, wanted)
             names.update((name.strip(), None) for name in given)
         cells = [None if place is None else values[place] for place in layouts[given]]
-        batch.append([cell if cell is None or type(cell) is str else _text(cell) for cell in cells])
+        try:
+            batch.append([cell if cell is None or type(cell) is str else _text(cell) for cell in cells])
+        except RecursionError as error:
+            raise _too_deep(path, number) from error
         batch_bytes += line_bytes
         if len(batch) == BATCH_ROWS or batch_bytes > _BATCH_BYTES:
             yield batch
@@ -125,7 +129,11 @@ def _objects(path: Path) -> Iterator[tuple[int, int, _Object]]:
         what = f"line {number} is not one whole JSON object ({error.msg.lower()} at character {error.pos + 1})"
         raise fault(path, what, _ONE_OBJECT_A_LINE) from error
     except RecursionError as error:
-        raise fault(path, f"line {number} is nested too deeply", _ONE_OBJECT_A_LINE) from error
+        raise _too_deep(path, number) from error
+
+
+def _too_deep(path: Path, number: int) -> DataIntegrityError:
+    return fault(path, f"line {number} is nested too deeply", _ONE_OBJECT_A_LINE)
 
 
 def _text(value: Any) -> str:

@@ -39,8 +39,8 @@ select
     source.ten_thousandths(ranked.cap_amount) // currency.minor_step as cap_minor,
     coalesce(ranked.cap_period, 'lifetime') as cap_period,
     (1000000 - coalesce(ranked.discount_percent, 0) * 10000)::bigint as discount_factor,
-    -- Beyond this many days every due date lies beyond the calendar.
-    least(coalesce(ranked.grace_days, 0), 4000000)::integer as grace_days,
+    -- Beyond this many days every due date lies beyond the calendar. A contract with fewer than none is not valid.
+    greatest(least(coalesce(ranked.grace_days, 0), 4000000), -4000000)::integer as grace_days,
     coalesce(ranked.grace_from, 'worked_on') as grace_from,
     coalesce(
         ranked.threshold_amount,
