@@ -41,8 +41,6 @@ _TIMESTAMP = (
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?)?"
 )
-# A duration must be shorter, so that no sum of them leaves its type.
-_SECONDS_LIMIT = 10_000_000_000
 _DURATION = r"[0-9]+:[0-5][0-9](:[0-5][0-9])?"
 
 # How a cell is read, by column. Limits keep every product in the pricing chain within 38 digits; a number beyond them
@@ -682,12 +680,11 @@ def _seconds_of(cell: str) -> str:
     if cell == "duration":
         return (
             f"case when regexp_full_match(text_duration, '{_DURATION}') "
-            "then try_cast(regexp_extract(text_duration, '^0*([0-9]{1,6}):', 1) as bigint) * 3600 "
+            "then try_cast(regexp_extract(text_duration, '^0*([0-9]{1,10}):', 1) as bigint) * 3600 "
             "+ regexp_extract(text_duration, ':([0-9]{2})', 1)::bigint * 60 "
             "+ coalesce(try_cast(regexp_extract(text_duration, ':[0-9]{2}:([0-9]{2})', 1) as bigint), 0) end"
         )
     factor = {"seconds": 1, "minutes": 60, "hours": 3600}[cell]
-    limit = -(-_SECONDS_LIMIT // factor)  # of its whole units
     whole = f"try_cast(text_{cell} as bigint) * {factor}"
     # Whole units and their fraction apart: 34 decimals fit beside nothing else. Up to nine are read as a whole number.
     units = f"try_cast(coalesce(nullif(regexp_extract(text_{cell}, '^[+-]?([0-9]*)', 1), ''), '0') as bigint)"
@@ -696,8 +693,8 @@ def _seconds_of(cell: str) -> str:
     many = f"round(('0.' || {decimals} || '0')::decimal(38, 34) * {factor})::bigint"
     value = f"{units} * {factor} + case when length({decimals}) <= 9 then {few} else {many} end"
     return (
-        f"case when regexp_full_match(text_{cell}, '[+-]?[0-9]{{1,{len(str(limit)) - 1}}}') then {whole} "
-        f"when regexp_full_match(text_{cell}, '{NUMBER}') and {units} < {limit} "
+        f"case when regexp_full_match(text_{cell}, '[+-]?[0-9]{{1,10}}') then {whole} "
+        f"when regexp_full_match(text_{cell}, '{NUMBER}') and {units} < 10000000000 "
         f"then case when text_{cell}[1] = '-' then -({value}) else {value} end end"
     )
 
