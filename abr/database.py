@@ -55,7 +55,7 @@ def set_up(driver: duckdb.DuckDBPyConnection) -> None:
 
 
 # A new file is written for DuckDB 1.2 and newer. Not told, DuckDB 1.5 writes for 0.10: checkpoints take a quarter
-# longer, and a log a twentieth more bytes. What it writes for 1.5 is no smaller, and cycles take some more.
+# longer, and a log 4 % more bytes. What it writes for 1.5 is no smaller, and cycles take some more.
 STORAGE_VERSION = "v1.2.0"
 _HEADER_BYTES = 3 * 4096  # of a DuckDB file, before its first block
 
