@@ -448,7 +448,7 @@ def _define_chance(cursor: duckdb.DuckDBPyConnection, seed: int, until: date, si
     contracts = max(size.contracts, 1)
     people = min(max(size.logs * 2 // (days * 3), 12), 40_000)
     macros = {
-        "draw(purpose, number)": f"md5_number_lower('{seed}:' || purpose || ':' || number)",
+        "draw(purpose, number)": f"(md5_number('{seed}:' || purpose || ':' || number) >> 64)::ubigint",
         "slice(draw, shift, modulus)": "((draw >> shift) % modulus::ubigint)::integer",
         "until()": f"date '{until.isoformat()}'",
         "first()": f"date '{(until - timedelta(days=days - 1)).isoformat()}'",
