@@ -43,10 +43,10 @@ _LARGE_READS = (
     "invoice_row",
     "line_row",
     "log_count",
-    "open_finding",
     "kept_finding",
     "opening",
     "invoice_span",
+    "finding_change",
     "open_quarantine",
     "position_change",
 )
@@ -632,8 +632,9 @@ def fill_work_tables(
         done += len(names)
         if done == first:
             _look_back(connection)
-            # Time logs before any day that is asked for are passed over like those of other homes.
-            run("set variable first_day = (select min(from_day) from temp.scope_project)")
+            # What comes before any day that is asked for is passed over like the rows of other homes.
+            days = "select from_day from temp.scope_project union all select from_day from temp.scope_contract"
+            run(f"set variable first_day = (select min(from_day) from ({days}))")
         if progress:
             progress(done, len(order))
         if names[-1] == until:
@@ -866,10 +867,12 @@ def _write_quarantine(connection: Connection, run_id: int) -> None:
             f"where entity = '{dataset}' and change = 'opened')"
         )
     run(
-        f"insert into audit.quarantine by name select quarantine_change.* exclude (change, opened_run_id, raw), "
+        f"insert into audit.quarantine by name select quarantine_change.* exclude (change, opened_run_id), "
         f"{run_id} as run_id, coalesce(opened_run_id, {run_id}) as opened_run_id, "
-        "coalesce(quarantine_change.raw, raw_row.raw, '{}') as raw "
-        "from temp.quarantine_change left join reconcile.raw_row "
+        "coalesce(stored.raw, raw_row.raw, '{}') as raw from temp.quarantine_change "
+        "left join (select quarantine_id, raw from audit.quarantine_open "
+        "where source.is_in_scope(contract_hash)) as stored using (quarantine_id) "
+        "left join reconcile.raw_row "
         "on quarantine_change.entity = raw_row.dataset and quarantine_change.row_id = raw_row.row_id "
         "order by contract_hash",
     )

@@ -143,7 +143,7 @@ def test_few_contracts_are_found_by_number_and_more_by_bits_each_with_all_its_ro
         harness.run(connection, keeps_work_tables=True)
         few, logs, findings = connection.exec_driver_sql(
             "select getvariable('few_contract_homes'), (select count(*) from temp.log_row), "
-            "(select count(*) from temp.open_finding)"
+            "(select count(*) from reconcile.stored_finding)"
         ).one()
         assert (few is None) == (touched == models.FEW_HOMES)
         assert (logs, findings) == (3 * touched, 3 * touched)

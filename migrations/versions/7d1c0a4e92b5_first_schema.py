@@ -584,7 +584,7 @@ COMMENTS = (
 MACROS = (
     """create macro source.is_among(homes, home) as get_bit(homes, home & 131071) = 1""",
     """create macro source.is_in_scope(home) as case when getvariable('few_contract_homes')::integer[] is null then source.is_among(getvariable('contract_homes')::bit, home) else home in (getvariable('contract_home_1')::integer, getvariable('contract_home_2')::integer, getvariable('contract_home_3')::integer, getvariable('contract_home_4')::integer, getvariable('contract_home_5')::integer, getvariable('contract_home_6')::integer, getvariable('contract_home_7')::integer, getvariable('contract_home_8')::integer, getvariable('contract_home_9')::integer, getvariable('contract_home_10')::integer, getvariable('contract_home_11')::integer, getvariable('contract_home_12')::integer, getvariable('contract_home_13')::integer, getvariable('contract_home_14')::integer, getvariable('contract_home_15')::integer, getvariable('contract_home_16')::integer) and list_contains(getvariable('few_contract_homes')::integer[], home) end""",
-    """create macro source.ten_thousandths(amount) as (amount::decimal(22, 4) * 10000)::bigint""",
+    """create macro source.ten_thousandths(amount) as trunc(amount)::bigint * 10000 + ((amount - trunc(amount)::decimal(18, 4)) * 10000)::bigint""",
     """create macro source.is_number(cell) as regexp_full_match(cell, '[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)')""",
     """create macro source.in_four_decimals(cell) as case when try_cast(cell as decimal(18, 4)) = 0 and cell like '-%' and regexp_matches(cell, '[1-9]') then -0.0001 else try_cast(cell as decimal(18, 4)) end::decimal(18, 4)""",
     """create macro source.scope_part(cell) as coalesce(replace(replace(cell, chr(92), repeat(chr(92), 2)), '|', chr(92) || '|'), '')""",
@@ -1377,7 +1377,8 @@ where
     and coalesce(time_logs.worked_on >= scope_project.from_day, true)
 """,
     "work.open_quarantine": """\
--- One row per row in scope that is set aside already (quarantine_id), as the newest run stored it.
+-- One row per row in scope that is set aside already (quarantine_id), as the newest run stored it. Without the
+-- cells as given, which are long.
 select
     quarantine_id,
     row_id,
@@ -1395,8 +1396,7 @@ select
     state,
     waived_by,
     waived_reason,
-    opened_run_id,
-    raw
+    opened_run_id
 from audit.quarantine_open
 where
     source.is_in_scope(contract_hash)
@@ -1592,7 +1592,7 @@ select
 from temp.invoice_row
 where invoice_id is not null
 group by invoice_id
-having count(distinct coalesce(currency, '')) = 1 and min(currency) is not null
+having min(coalesce(currency, '')) = max(currency)
 """,
     "quarantine_rules.unknown_contract": """\
 -- A project, a rate or an invoice names a contract that was never received. The contracts they name are in scope too.
@@ -2491,13 +2491,6 @@ from reconcile.stored_finding
 where not is_looked_at
 group by contract_id, currency, side, class
 """,
-    "work.open_finding": """\
--- One row per open finding of a contract in scope that this run finds again if it still holds (finding_id), as the
--- newest run stored it.
-select * exclude (is_looked_at)
-from reconcile.stored_finding
-where is_looked_at
-""",
     "coverage_rules.invalid_contract": """\
 -- A billable, approved time log falls under a contract that has a reason of its own.
 select
@@ -2962,7 +2955,6 @@ gone as (
 select
     fresh.*,
     open_quarantine.opened_run_id,
-    open_quarantine.raw,
     case when open_quarantine.quarantine_id is null then 'opened' else 'changed' end as change
 from fresh
 left join temp.open_quarantine on fresh.quarantine_id = open_quarantine.quarantine_id
@@ -4510,7 +4502,11 @@ open_in_scope as (
         invoice_ids,
         due_on,
         opened_run_id
-    from temp.open_finding
+    from reconcile.stored_finding
+    where
+        is_looked_at
+        -- Those that are looked at whatever their day have none. Read before all other cells it rules most rows out.
+        and (worked_on >= getvariable('first_day')::date or worked_on is null)
 
 ),
 

@@ -6,4 +6,4 @@ select
 from temp.invoice_row
 where invoice_id is not null
 group by invoice_id
-having count(distinct coalesce(currency, '')) = 1 and min(currency) is not null
+having min(coalesce(currency, '')) = max(currency)

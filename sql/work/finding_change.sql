@@ -25,7 +25,11 @@ open_in_scope as (
         invoice_ids,
         due_on,
         opened_run_id
-    from temp.open_finding
+    from reconcile.stored_finding
+    where
+        is_looked_at
+        -- Those that are looked at whatever their day have none. Read before all other cells it rules most rows out.
+        and (worked_on >= getvariable('first_day')::date or worked_on is null)
 
 ),
 

@@ -1,4 +1,5 @@
--- One row per row in scope that is set aside already (quarantine_id), as the newest run stored it.
+-- One row per row in scope that is set aside already (quarantine_id), as the newest run stored it. Without the
+-- cells as given, which are long.
 select
     quarantine_id,
     row_id,
@@ -16,8 +17,7 @@ select
     state,
     waived_by,
     waived_reason,
-    opened_run_id,
-    raw
+    opened_run_id
 from audit.quarantine_open
 where
     source.is_in_scope(contract_hash)

@@ -38,7 +38,6 @@ gone as (
 select
     fresh.*,
     open_quarantine.opened_run_id,
-    open_quarantine.raw,
     case when open_quarantine.quarantine_id is null then 'opened' else 'changed' end as change
 from fresh
 left join temp.open_quarantine on fresh.quarantine_id = open_quarantine.quarantine_id
