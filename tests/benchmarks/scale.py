@@ -39,8 +39,8 @@ INBOX_FILES_MAX = 10
 POLARS_ROUNDS = 5
 DIFFERENCES_SHOWN = 20
 SAMPLE = 500  # contracts
-# For what looks at everything, and for cycles with little memory: ABR_MEMORY_LIMIT, as a user would set it. Half a GB is
-# held beside what it limits.
+# For what looks at everything, and for cycles with little memory: ABR_MEMORY_LIMIT, as a user would set it. Half a
+# GB is held beside what it limits.
 MEMORY_LIMIT, LITTLE_MEMORY, LITTLE_MEMORY_OF_MANY = "7GB", "500MB", "2GB"
 MANY = 50_000_000  # logs
 
