@@ -250,6 +250,7 @@ def test_where_only_logs_were_touched_their_projects_are_batched_by_the_logs_the
     assert reconciliation_engine.verify(connection) == []
 
 
+@pytest.mark.slow
 @harness.examples(0.2)
 @given(history=firms.histories())
 def test_a_history_worked_off_in_batches_ends_where_one_full_computation_ends(connection, small_batches, history):

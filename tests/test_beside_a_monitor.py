@@ -173,6 +173,7 @@ def duration_alone(folder):
     return statistics.median(durations("abr.duckdb", first_run_id + 1))
 
 
+@pytest.mark.slow
 def test_loads_decisions_and_readers_beside_a_monitor_see_no_error_and_no_wrong_figure(  # noqa: PLR0915  one scene
     books, folder
 ):

@@ -221,7 +221,9 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("command", ["load", "write-off", "waive", "undo"])
+@pytest.mark.parametrize(
+    "command", ["load", *(pytest.param(name, marks=pytest.mark.slow) for name in ("write-off", "waive", "undo"))]
+)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_monitor_that_is_killed_neither_loses_nor_doubles_what_it_took(books, folder, moment, command):
     finding, row = first_id("findings", "finding_id", side="leakage"), first_id("quarantine", "quarantine_id")

@@ -90,6 +90,7 @@ def arrivals(draw):
     return firm, [(piece, harness.AS_OF - dt.timedelta(days=day)) for piece, day in zip(pieces, days, strict=True)]
 
 
+@pytest.mark.slow
 @harness.examples(0.4)
 @given(arrival=arrivals())
 def test_a_firm_in_shuffled_pieces_with_a_run_after_each_ends_where_loading_at_once_ends(connection, arrival):

@@ -470,7 +470,9 @@ def test_a_generation_with_a_wal_beside_it_is_thrown_away(opened, path, copy):
     assert_same(opened, path)
 
 
-@pytest.mark.parametrize("harm", ["empty", "garbage", "half", "gone", "foreign"])
+@pytest.mark.parametrize(
+    "harm", ["half", "gone", *(pytest.param(name, marks=pytest.mark.slow) for name in ("empty", "garbage", "foreign"))]
+)
 def test_a_damaged_generation_is_thrown_away_also_when_it_is_the_current_one(opened, path, copy, harm):
     for number in range(1, 4):
         work(opened, number)
