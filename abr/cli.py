@@ -298,7 +298,7 @@ def _tidy(connection: Connection, publisher: publishing.Publisher | None) -> Non
         is_busy = reconciliation_engine.is_of_many_contracts(connection)
         reconciliation_engine.empty_work_tables(connection)
         database.give_memory_back(connection, is_busy=is_busy)
-    if database.tidy(connection) or publisher is None:
+    if compacting.tidy(connection) or publisher is None:
         return  # one of them at a time
     with suppress(NotPublished):  # the next publication meets the same trouble, and tells
         publishing.tidy(publisher, now=_now())

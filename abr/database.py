@@ -61,35 +61,34 @@ _HEADER_BYTES = 3 * 4096  # of a DuckDB file, before its first block
 
 
 # DuckDB writes its log into the file when it has grown to 16 MB, in whichever commit that happens. A process that calls
-# `tidy` between its cycles has that done earlier, while nobody waits.
-_TIDY_WAL_BYTES, _LATEST_CHECKPOINT = 4_000_000, "64MB"
-# What came since the last time becomes small row groups. DuckDB merges them into the large one before them, which it
-# writes again: a second or two for a table of millions. A hundred small ones make a cycle 15 ms slower.
-_MERGED_TIDIES = 16
+# `write_log` between its cycles has that done earlier, while nobody waits.
+_LONG_LOG_BYTES, _LATEST_CHECKPOINT = 4_000_000, "64MB"
 
 
 def tidies(connection: Connection) -> None:
-    """Say that this process calls `tidy` between its cycles."""
+    """Say that this process calls `write_log` between its cycles when `has_long_log`."""
     connection.exec_driver_sql(f"set checkpoint_threshold = '{_LATEST_CHECKPOINT}'")
     connection.rollback()
 
 
-def tidy(connection: Connection) -> bool:
-    """Write the log into the file if it is time, and now and then merge small row groups; return whether it was."""
+def has_long_log(connection: Connection) -> bool:
+    """Return whether it is time to write the log into the file; never for a database in memory."""
     path = path_of(str(connection.engine.url))
-    wal = path and path.with_name(path.name + ".wal")
-    if wal is None or not wal.exists() or wal.stat().st_size < _TIDY_WAL_BYTES:
-        return False
-    count = connection.info["abr_tidied"] = connection.info.get("abr_tidied", 0) + 1
-    with explained(path):
-        if count % _MERGED_TIDIES:
-            connection.exec_driver_sql("set max_vacuum_tasks = 0")
-        try:
-            connection.exec_driver_sql("checkpoint")
-        finally:
-            connection.exec_driver_sql("reset max_vacuum_tasks")
-        connection.rollback()
-    return True
+    log = path and path.with_name(path.name + ".wal")
+    return log is not None and log.exists() and log.stat().st_size >= _LONG_LOG_BYTES
+
+
+def write_log(connection: Connection) -> None:
+    """Write the log into the file, and nothing else: DuckDB would also merge small row groups.
+
+    It merges them into the large one before them, of all tables at once: a second or two where there are millions.
+    """
+    connection.exec_driver_sql("set max_vacuum_tasks = 0")
+    try:
+        connection.exec_driver_sql("checkpoint")
+    finally:
+        connection.exec_driver_sql("reset max_vacuum_tasks")
+    connection.rollback()
 
 
 # What DuckDB keeps of what it has read, where it is told to keep little: so much, or this part of a larger file, which

@@ -700,10 +700,10 @@ def test_a_first_start_that_is_killed_does_not_stand_in_the_way_of_the_next(fold
 
 TIDIES_ALWAYS = """
 import os
-from abr import database, publishing
-database._TIDY_WAL_BYTES = 0
+from abr import compacting, database, publishing
+database._LONG_LOG_BYTES = 0
 publishing._MERGED_RUNS = 1
-seen = {"database": 0, "publishing": 0}
+seen = {"compacting": 0, "publishing": 0}
 """
 KILLED_AFTER = """
 def counted(module, name):
@@ -715,12 +715,12 @@ def counted(module, name):
             os.kill(os.getpid(), 9)
         return done and name == "publishing"  # so that both are done after every cycle
     module.tidy = tidies
-counted(database, "database")
+counted(compacting, "compacting")
 counted(publishing, "publishing")
 """
 
 
-@pytest.mark.parametrize("module", ["database", "publishing"])
+@pytest.mark.parametrize("module", ["compacting", "publishing"])
 def test_a_monitor_that_is_killed_while_it_tidies_leaves_nothing_half_written(simulated, folder, module):
     path = Path(shutil.copy(simulated, folder / "demo.duckdb"))
     hook = TIDIES_ALWAYS + KILLED_AFTER.format(module=module, times=3)

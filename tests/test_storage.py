@@ -290,30 +290,66 @@ def test_tidying_writes_the_log_into_the_file_once_it_is_long(tmp_path):
     with database.connect(f"duckdb:///{path}") as connection:
         database.tidies(connection)
         fill(connection, rows=1000)
-        assert not database.tidy(connection)
+        assert not compacting.tidy(connection)
         assert wal.stat().st_size > 0
         fill(connection, rows=100_000, first=1000)  # more than DuckDB would leave in its log
         assert wal.stat().st_size > 16_000_000 / 4
-        assert database.tidy(connection)
+        assert compacting.tidy(connection)
         assert not wal.exists() or wal.stat().st_size == 0
-        assert not database.tidy(connection)
+        assert not compacting.tidy(connection)  # of what was there nothing is merged
         assert connection.exec_driver_sql("select count(*) from source.time_logs").scalar_one() == 101_000
 
 
-def test_tidying_merges_small_row_groups_only_now_and_then(tmp_path, monkeypatch):
-    monkeypatch.setattr(database, "_TIDY_WAL_BYTES", 1)
-    monkeypatch.setattr(database, "_MERGED_TIDIES", 4)
-    counts = []
+def row_groups(connection, table):
+    """Return the number of rows in each row group of a table, removed ones included."""
+    counts = (
+        f"select sum(count)::bigint from pragma_storage_info('{table}') where column_id = 0 "
+        "and segment_type != 'VALIDITY' group by row_group_id order by row_group_id"
+    )
+    found = connection.exec_driver_sql(counts).scalars().all()
+    connection.rollback()
+    return found
+
+
+def test_tidying_merges_what_came_lately_table_by_table_and_touches_nothing_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "_LONG_LOG_BYTES", 1)
+    monkeypatch.setattr(compacting, "_TAIL_ROWS_MAX", 3000)
+    with database.connect(f"duckdb:///{tmp_path}/abr.duckdb") as connection:
+        fill(connection, rows=10_000)
+        connection.exec_driver_sql("checkpoint")
+        first, most = row_groups(connection, "source.time_logs"), 0
+        database.tidies(connection)
+        for number in range(50):
+            fill(connection, rows=100, first=10_000 + number * 100)
+            assert compacting.tidy(connection)
+            groups = row_groups(connection, "source.time_logs")
+            assert groups[: len(first)] == first
+            most = max(most, len(groups) - len(first))
+        assert 2500 < max(groups[len(first) :]) <= 3200  # then another one is begun
+        assert most < 8
+        assert connection.exec_driver_sql("select current_setting('max_vacuum_tasks')").scalar_one() == 100
+        ids = "select count(*), count(distinct time_log_id), count(distinct row_id) from source.time_logs"
+        assert tuple(connection.exec_driver_sql(ids).one()) == (15_000, 15_000, 15_000)
+
+
+def test_tidying_goes_on_after_rows_of_a_table_have_left_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "_LONG_LOG_BYTES", 1)
+    kept = []
     with database.connect(f"duckdb:///{tmp_path}/abr.duckdb") as connection:
         database.tidies(connection)
-        for number in range(8):
-            fill(connection, rows=1000, first=number * 1000)
-            assert database.tidy(connection)
-            count = "select count(distinct row_group_id) from pragma_storage_info('source.time_logs')"
-            counts.append(connection.exec_driver_sql(count).scalar_one())
+        connection.info["abr_tails"] = [compacting._Tail("source.change", 0)]
+        for number in range(40):
+            if number in {15, 20}:
+                connection.exec_driver_sql("delete from source.change")
+                kept.clear()
+            kept.append(f"C-{number}")
+            connection.exec_driver_sql(f"insert into source.change (kind, id) values ('contract', '{kept[-1]}')")
+            connection.commit()
+            assert compacting.tidy(connection)
+            found = connection.exec_driver_sql("select id from source.change").scalars().all()
+            assert sorted(found) == sorted(kept)
             connection.rollback()
-        assert connection.exec_driver_sql("select current_setting('max_vacuum_tasks')").scalar_one() == 100
-    assert counts == [1, 2, 3, 1, 2, 3, 4, 1]
+        assert len(row_groups(connection, "source.change")) <= 2
 
 
 def test_a_new_file_is_written_for_duckdb_1_2_and_an_older_one_is_opened_as_it_is(tmp_path):
@@ -329,7 +365,7 @@ def test_a_new_file_is_written_for_duckdb_1_2_and_an_older_one_is_opened_as_it_i
 def test_a_database_in_memory_has_nothing_to_tidy():
     with harness.fresh_database() as connection:
         database.tidies(connection)
-        assert not database.tidy(connection)
+        assert not compacting.tidy(connection)
 
 
 KEPT_BYTES = "select coalesce(sum(memory_usage_bytes), 0)::bigint as bytes from duckdb_memory()"
