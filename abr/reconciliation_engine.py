@@ -421,12 +421,16 @@ def scope_to_changes(connection: Connection) -> int:
     number, batches_left = connection.exec_driver_sql(
         "select min(number), count(distinct number) from temp.batch semi join source.change using (kind, id)"
     ).one()
-    _close_scope(connection, f"{_CHANGES} semi join (from temp.batch where number = {number}) using (kind, id)")
+    _close_scope_of_batch(connection, f"from temp.batch where number = {number}")
+    return int(batches_left)
+
+
+def _close_scope_of_batch(connection: Connection, batch: str) -> None:
+    _close_scope(connection, f"{_CHANGES} semi join ({batch}) using (kind, id)")
     # What else was touched of a batch's contracts may stand in another one, and may reach further back.
     in_scope = " union all ".join(f"select '{kind}' as kind, {kind}_id as id from temp.scope_{kind}" for kind in _KINDS)
     while _close_scope(connection, f"{_CHANGES} semi join ({in_scope}) using (kind, id)"):
         pass
-    return int(batches_left)
 
 
 def _is_batched(connection: Connection) -> bool:
@@ -1011,11 +1015,9 @@ def verify(connection: Connection) -> list[Difference]:
         # What these views compute proves nothing.
         return found
     stored = json.loads(last.settings or "{}")
-    try:
-        set_inputs(connection, last.as_of, thresholds_of(stored.get("threshold_amount", "1500.00")))
-        found += _recomputed_differently(connection)
-    finally:
-        connection.rollback()
+    thresholds = thresholds_of(stored.get("threshold_amount", "1500.00"))
+    connection.rollback()
+    found += _recomputed_differently(connection, lambda: set_inputs(connection, last.as_of, thresholds))
     return found
 
 
@@ -1090,7 +1092,7 @@ def _broken_histories(connection: Connection) -> list[Difference]:
     ]
 
 
-def _recomputed_differently(connection: Connection) -> list[Difference]:
+def _recomputed_differently(connection: Connection, begin: Callable[[], object]) -> list[Difference]:
     run = connection.exec_driver_sql
     _clear_scope(connection)
     _close_scope(connection, "select kind, id, null from source.change")
@@ -1098,25 +1100,49 @@ def _recomputed_differently(connection: Connection) -> list[Difference]:
         "create or replace temp table pending as "
         + " union all ".join(f"select '{kind}' as kind, {kind}_id as id from temp.scope_{kind}" for kind in _KINDS)
     )
-    # All of this is rolled back by the caller, the marks that say what is left to look at as well.
-    touch_everything(connection)
-    found: dict[Difference, None] = {}
-    for _ in batches(connection):
-        fill_work_tables(connection)
-        found |= dict.fromkeys(_differences(connection))
-    return list(found)
+    connection.commit()  # of temporary tables
+    try:
+        found: dict[Difference, None] = {}
+        for _ in batches(connection, begin, touches_everything=True):
+            fill_work_tables(connection)
+            found |= dict.fromkeys(_differences(connection))
+        return list(found)
+    finally:
+        connection.rollback()
+        run("drop table temp.pending")
+        connection.commit()
 
 
-def batches(connection: Connection) -> Iterator[int]:
-    """Scope to one batch of what is touched after the other, and take each off the list once the caller is done.
+def batches(connection: Connection, begin: Callable[[], object], *, touches_everything: bool = False) -> Iterator[int]:
+    """Scope to one batch of what is touched, or of everything, after the other; yield how many are left, with this one.
 
-    Yields how many are left, the one in scope included.
+    Each has a transaction of its own that is thrown away, with all the caller does in it: until its end DuckDB keeps
+    what work tables held before they were filled again. `begin` sets the inputs, in each of them.
     """
-    batches_left = 2
-    while batches_left > 1:
-        batches_left = scope_to_changes(connection)
-        yield batches_left
-        _clear_changes(connection, batches_left)
+    begin()
+    if touches_everything:
+        touch_everything(connection)
+    if scope_to_changes(connection) == 1:
+        yield 1
+        connection.rollback()
+        return
+    driver: Any = connection.connection.driver_connection
+    dealt = driver.execute("from temp.batch").to_arrow_table()
+    connection.rollback()
+    driver.register("dealt", dealt)
+    try:
+        numbers = [number for (number,) in driver.execute("select distinct number from dealt order by 1").fetchall()]
+        for place, number in enumerate(numbers):
+            begin()
+            batch = f"select kind, id from dealt where number = {number}"
+            if touches_everything:
+                connection.exec_driver_sql(f"insert into source.change (kind, id) {batch}")
+            _clear_scope(connection)
+            _close_scope_of_batch(connection, batch)
+            yield len(numbers) - place
+            connection.rollback()
+    finally:
+        driver.unregister("dealt")
 
 
 def _differences(connection: Connection) -> list[Difference]:
@@ -1182,9 +1208,8 @@ def quarantined_by_load(connection: Connection, load_id: int, as_of: date, thres
     """
     connection.rollback()
     try:
-        set_inputs(connection, as_of, thresholds)
         set_aside: dict[str, set[int]] = {dataset: set() for dataset in loading.DATASETS}
-        for _ in batches(connection):
+        for _ in batches(connection, lambda: set_inputs(connection, as_of, thresholds)):
             fill_work_tables(connection, until="row_reason")
             for dataset, row_ids in set_aside.items():
                 row_ids |= set(

@@ -1,6 +1,7 @@
 """Too much for one run is worked off in batches, each a run of its own: the end is the same, and nothing gets lost."""
 
 import datetime as dt
+import functools
 import signal
 import subprocess
 import sys
@@ -226,13 +227,11 @@ def test_logs_of_projects_that_no_contract_has_are_batched_by_their_number_too(c
     harness.wipe(connection)
     harness.receive(connection, BOOKS | {"projects": [{"project_id": "other", "contract_id": "C-1"}]})
     connection.rollback()
-    with connection.begin():
-        reconciliation_engine.touch_everything(connection)
-        counts = []
-        for _ in reconciliation_engine.batches(connection):
-            reconciliation_engine.set_inputs(connection, harness.AS_OF, harness.DEFAULT)
-            reconciliation_engine.fill_work_tables(connection, until="log_row")
-            counts.append(connection.exec_driver_sql("select count(*) from temp.log_row").scalar_one())
+    counts = []
+    inputs = functools.partial(reconciliation_engine.set_inputs, connection, harness.AS_OF, harness.DEFAULT)
+    for _ in reconciliation_engine.batches(connection, inputs, touches_everything=True):
+        reconciliation_engine.fill_work_tables(connection, until="log_row")
+        counts.append(connection.exec_driver_sql("select count(*) from temp.log_row").scalar_one())
     assert sum(counts) == 24
     assert max(counts) <= 9
 

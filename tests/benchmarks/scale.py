@@ -289,13 +289,14 @@ def _views(path: Path, as_of: dt.date, name: str) -> Measures:
         doing(f"{name}: our views, asked for everything") as tell,
     ):
         started = time.perf_counter()
-        reconciliation_engine.set_inputs(connection, as_of, firm.SETTINGS.threshold_amount)
-        reconciliation_engine.touch_everything(connection)
-        for batches_left in reconciliation_engine.batches(connection):
+
+        def begin() -> None:
+            reconciliation_engine.set_inputs(connection, as_of, firm.SETTINGS.threshold_amount)
+
+        for batches_left in reconciliation_engine.batches(connection, begin, touches_everything=True):
             reconciliation_engine.fill_work_tables(connection)
             tell(1 / batches_left)
         seconds = time.perf_counter() - started
-        connection.rollback()
     return {"seconds": seconds}
 
 
