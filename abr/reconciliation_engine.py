@@ -1129,20 +1129,32 @@ def batches(connection: Connection, begin: Callable[[], object], *, touches_ever
     driver: Any = connection.connection.driver_connection
     dealt = driver.execute("from temp.batch").to_arrow_table()
     connection.rollback()
-    driver.register("dealt", dealt)
-    try:
-        numbers = [number for (number,) in driver.execute("select distinct number from dealt order by 1").fetchall()]
-        for place, number in enumerate(numbers):
-            begin()
-            batch = f"select kind, id from dealt where number = {number}"
-            if touches_everything:
-                connection.exec_driver_sql(f"insert into source.change (kind, id) {batch}")
-            _clear_scope(connection)
-            _close_scope_of_batch(connection, batch)
-            yield len(numbers) - place
-            connection.rollback()
-    finally:
-        driver.unregister("dealt")
+    run = connection.exec_driver_sql
+    in_scope = " union all ".join(f"select '{kind}' as kind, {kind}_id as id from temp.scope_{kind}" for kind in _KINDS)
+    driver.register("given", dealt)
+    run("create or replace temp table dealt as from given")
+    connection.commit()
+    driver.unregister("given")
+    left = run("select min(number), count(distinct number) from temp.dealt").one()
+    while left[1]:
+        connection.rollback()
+        begin()
+        batch = f"select kind, id from temp.dealt where number = {left[0]}"
+        if touches_everything:
+            run(f"insert into source.change (kind, id) {batch}")
+        _clear_scope(connection)
+        _close_scope_of_batch(connection, batch)
+        yield left[1]
+        done = driver.execute(in_scope).to_arrow_table()
+        connection.rollback()
+        # What a batch brings along of later ones is not looked at again when their turn comes.
+        driver.register("given", done)
+        run(f"delete from temp.dealt where number = {left[0]} or (kind, id) in (select (kind, id) from given)")
+        connection.commit()
+        driver.unregister("given")
+        left = run("select min(number), count(distinct number) from temp.dealt").one()
+    run("drop table temp.dealt")
+    connection.commit()
 
 
 def _differences(connection: Connection) -> list[Difference]:

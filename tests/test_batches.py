@@ -236,6 +236,34 @@ def test_logs_of_projects_that_no_contract_has_are_batched_by_their_number_too(c
     assert max(counts) <= 9
 
 
+def test_looking_at_everything_in_batches_looks_at_each_log_and_line_once(connection, small_batches):
+    invoices = [
+        {"invoice_id": f"I-{row['time_log_id']}", "contract_id": row["project_id"].removeprefix("P-"),
+         "currency": "EUR", "status": "issued", "issued_on": "2026-03-05"}
+        for row in BOOKS["time_logs"]
+    ]  # fmt: skip
+    lines = [
+        {"invoice_id": f"I-{row['time_log_id']}", "line_no": "1", "time_log_id": row["time_log_id"], "seconds": "3600",
+         "net_amount": "90.00"}
+        for row in BOOKS["time_logs"]
+    ]  # fmt: skip
+    harness.wipe(connection)
+    harness.receive(connection, BOOKS | {"invoices": invoices, "invoice_lines": lines})
+    run_all(connection)
+    counted = "select (select count(*) from temp.log_row), (select count(*) from temp.line_row)"
+    inputs = functools.partial(reconciliation_engine.set_inputs, connection, harness.AS_OF, harness.DEFAULT)
+    counts, left = [], []
+    for batches_left in reconciliation_engine.batches(connection, inputs, touches_everything=True):
+        reconciliation_engine.fill_work_tables(connection)
+        counts.append(tuple(connection.exec_driver_sql(counted).one()))
+        left.append(batches_left)
+    assert left == sorted(left, reverse=True)
+    assert len(left) > 2
+    assert [sum(column) for column in zip(*counts, strict=True)] == [len(BOOKS["time_logs"]), len(lines)]
+    connection.rollback()
+    assert harness.rows(connection, "from source.change") == []
+
+
 def test_where_only_logs_were_touched_their_projects_are_batched_by_the_logs_they_have(connection, small_batches):
     harness.wipe(connection)
     harness.receive(connection, BOOKS)
