@@ -56,6 +56,7 @@ _MANY_LOGS = 4_000_000
 _EVER = "'-infinity'::date"
 _KINDS = ("contract", "project", "invoice")
 _CHANGES = "select kind, id, from_day from source.change"
+_IN_SCOPE = " union all ".join(f"select '{kind}' as kind, {kind}_id as id from temp.scope_{kind}" for kind in _KINDS)
 # The contract_hash of rows that name no contract, or came before their project or invoice.
 _NO_CONTRACT = "select 0 as home_hash"
 
@@ -428,8 +429,7 @@ def scope_to_changes(connection: Connection) -> int:
 def _close_scope_of_batch(connection: Connection, batch: str) -> None:
     _close_scope(connection, f"{_CHANGES} semi join ({batch}) using (kind, id)")
     # What else was touched of a batch's contracts may stand in another one, and may reach further back.
-    in_scope = " union all ".join(f"select '{kind}' as kind, {kind}_id as id from temp.scope_{kind}" for kind in _KINDS)
-    while _close_scope(connection, f"{_CHANGES} semi join ({in_scope}) using (kind, id)"):
+    while _close_scope(connection, f"{_CHANGES} semi join ({_IN_SCOPE}) using (kind, id)"):
         pass
 
 
@@ -1096,10 +1096,7 @@ def _recomputed_differently(connection: Connection, begin: Callable[[], object])
     run = connection.exec_driver_sql
     _clear_scope(connection)
     _close_scope(connection, "select kind, id, null from source.change")
-    run(
-        "create or replace temp table pending as "
-        + " union all ".join(f"select '{kind}' as kind, {kind}_id as id from temp.scope_{kind}" for kind in _KINDS)
-    )
+    run(f"create or replace temp table pending as {_IN_SCOPE}")
     connection.commit()  # of temporary tables
     try:
         found: dict[Difference, None] = {}
@@ -1127,34 +1124,27 @@ def batches(connection: Connection, begin: Callable[[], object], *, touches_ever
         connection.rollback()
         return
     driver: Any = connection.connection.driver_connection
-    dealt = driver.execute("from temp.batch").to_arrow_table()
-    connection.rollback()
-    run = connection.exec_driver_sql
-    in_scope = " union all ".join(f"select '{kind}' as kind, {kind}_id as id from temp.scope_{kind}" for kind in _KINDS)
-    driver.register("given", dealt)
-    run("create or replace temp table dealt as from given")
-    connection.commit()
-    driver.unregister("given")
-    left = run("select min(number), count(distinct number) from temp.dealt").one()
-    while left[1]:
+    left = driver.execute("from temp.batch").to_arrow_table()
+    try:
+        while len(left):
+            connection.rollback()
+            driver.register("dealt", left)  # outside of any transaction, so that it outlives the next one
+            begin()
+            number, batches_left = connection.exec_driver_sql(
+                "select min(number), count(distinct number) from dealt"
+            ).one()
+            batch = f"select kind, id from dealt where number = {number}"
+            if touches_everything:
+                connection.exec_driver_sql(f"insert into source.change (kind, id) {batch}")
+            _clear_scope(connection)
+            _close_scope_of_batch(connection, batch)
+            yield batches_left
+            # What a batch brings along of later ones is not looked at again when their turn comes.
+            rest = f"from dealt anti join ({_IN_SCOPE}) using (kind, id) where number != {number}"
+            left = driver.execute(rest).to_arrow_table()
+    finally:
         connection.rollback()
-        begin()
-        batch = f"select kind, id from temp.dealt where number = {left[0]}"
-        if touches_everything:
-            run(f"insert into source.change (kind, id) {batch}")
-        _clear_scope(connection)
-        _close_scope_of_batch(connection, batch)
-        yield left[1]
-        done = driver.execute(in_scope).to_arrow_table()
-        connection.rollback()
-        # What a batch brings along of later ones is not looked at again when their turn comes.
-        driver.register("given", done)
-        run(f"delete from temp.dealt where number = {left[0]} or (kind, id) in (select (kind, id) from given)")
-        connection.commit()
-        driver.unregister("given")
-        left = run("select min(number), count(distinct number) from temp.dealt").one()
-    run("drop table temp.dealt")
-    connection.commit()
+        driver.unregister("dealt")
 
 
 def _differences(connection: Connection) -> list[Difference]:
