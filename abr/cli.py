@@ -9,6 +9,7 @@ import getpass
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
@@ -913,10 +914,11 @@ def _snapshot(
     source: str,
     before: show.Snapshot | None,
 ) -> show.Snapshot:
-    """Return what the screen shows after a run; what a run without changes cannot have changed is kept."""
-    has_changed = any(run[name] for name in ("findings_opened", "findings_changed", "findings_closed"))
-    changes, changed_run = (before.changes, before.changed_run) if before else ((), None)
-    if has_changed:
+    """Return what the screen shows after a run. What no run since the screen `before` can have changed is kept."""
+    changes, changed_run, overruns = (before.changes, before.changed_run, before.overruns) if before else ((), None, ())
+    if before and not _has_written(connection, before.run) and run["as_of"] == before.run["as_of"]:
+        return replace(before, run=run, source=source)
+    if any(run[name] for name in ("findings_opened", "findings_changed", "findings_closed")):
         changes = _rows(
             connection,
             # Not from report.finding_history, which numbers the versions of every finding there is.
@@ -926,6 +928,14 @@ def _snapshot(
             run_id=run["run_id"],
         )
         changed_run = run
+    if not before or _has_written(connection, before.run, "finding", condition="class = 'fixed_price_overrun'"):
+        overruns = _rows(
+            connection,
+            "select contract_id, any_value(client) as client, any_value(currency) as currency, "
+            "coalesce(sum(seconds), 0)::bigint as seconds, "
+            "case when count(*) = count(amount) then sum(amount)::decimal(38, 4) end as amount "
+            "from report.finding where class = 'fixed_price_overrun' group by contract_id order by contract_id",
+        )
     totals = _rows(
         connection,
         "select currency, count(*) as contract_count, count(*) filter (where is_flagged) as flagged_count, "
@@ -941,11 +951,16 @@ def _snapshot(
         "select * from report.contract_position where leakage_amount > 0 or overbilled_amount > 0 "
         "order by is_flagged desc, leakage_amount / greatest(threshold_amount, 1) desc limit 500",
     )
-    at_risk = _rows(
+    # Rows set aside have few combinations of reasons; to take those of each row apart takes ten times as long.
+    set_aside = _rows(
         connection,
-        "select count(*) as row_count, coalesce(sum(seconds) filter (where entity = 'time_logs' and seconds > 0), 0) "
-        "as seconds from report.quarantine where state = 'open'",
-    )[0]
+        "select string_split(reasons, ',') as reasons, count(*) as row_count, "
+        "coalesce(sum(seconds) filter (where entity = 'time_logs' and seconds > 0), 0) as seconds "
+        "from report.quarantine where state = 'open' group by quarantine.reasons",
+    )
+    reasons: Counter[str] = Counter()
+    for row in set_aside:
+        reasons.update(dict.fromkeys(row["reasons"], row["row_count"]))
     return show.Snapshot(
         run=run,
         decimals=decimals,
@@ -956,26 +971,22 @@ def _snapshot(
             "select count(*) as n from report.contract_position where leakage_amount > 0 or overbilled_amount > 0",
         )[0]["n"],
         totals=totals,
-        overruns=_rows(
-            connection,
-            "select contract_id, any_value(client) as client, any_value(currency) as currency, "
-            "coalesce(sum(seconds), 0)::bigint as seconds, "
-            "case when count(*) = count(amount) then sum(amount)::decimal(38, 4) end as amount "
-            "from report.finding where class = 'fixed_price_overrun' group by contract_id order by contract_id",
-        ),
-        quarantine_reasons={
-            row["reason"]: row["row_count"]
-            for row in _rows(
-                connection,
-                "select reason, count(*) as row_count from report.quarantine_reason inner join report.quarantine "
-                "using (quarantine_id) where state = 'open' group by reason order by row_count desc, reason",
-            )
-        },
-        quarantined_rows=at_risk["row_count"],
-        quarantined_hours=at_risk["seconds"] / reconciliation_engine.SECONDS_PER_HOUR,
+        overruns=overruns,
+        quarantine_reasons=reasons,
+        quarantined_rows=sum(row["row_count"] for row in set_aside),
+        quarantined_hours=sum(row["seconds"] for row in set_aside) / reconciliation_engine.SECONDS_PER_HOUR,
         changes=changes,
         changed_run=changed_run,
     )
+
+
+def _has_written(connection: Connection, run: Mapping[str, Any], *tables: str, condition: str = "true") -> bool:
+    """Return whether a run after this one has written versions into one of the histories (all, if none is named)."""
+    written = " or ".join(
+        f"exists (from audit.{table} where run_id > {run['run_id']} and {condition})"
+        for table in tables or publishing.HISTORIES
+    )
+    return bool(_rows(connection, f"select {written} as is_so")[0]["is_so"])
 
 
 @app.command(

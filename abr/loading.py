@@ -319,7 +319,9 @@ def _load_dataset(
             f"from temp.ended_row where {dataset}.rowid = ended_row.place",
         )
     if new_count or ended_count:
-        first_row_id = run(f"select coalesce(max(row_id), 0) + 1 from {table}").scalar_one()
+        # Not max(row_id), which reads the whole column where rows were added since the last checkpoint.
+        last_row_id: int = run(f"select row_id from {table} order by row_id desc limit 1").scalar() or 0
+        first_row_id = last_row_id + 1
         with _reported(connection, progress, dataset, read, 0.5):
             _insert_read_rows(connection, dataset, source, load_id=load_id, first_row_id=first_row_id, count=new_count)
         # What a row group's greatest row_id rules out is not read, so this finds the new rows at once.

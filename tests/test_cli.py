@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -690,7 +690,7 @@ def test_the_screen_has_what_a_run_changed_and_what_overruns_add_up_to():
         assert {(row["change"], row["about"]) for row in first.changes} == {
             ("opened", f"log:L-{name}{month}") for name in "12" for month in (2, 3)
         }
-        changed = books["time_logs"][0] | {"hours": "4"}
+        changed = books["time_logs"][0] | {"hours": "5"}
         gone = books["time_logs"][1] | {"is_billable": "no"}
         harness.receive(connection, {"time_logs": [changed, gone]})
         second = screen(first)
@@ -698,3 +698,29 @@ def test_the_screen_has_what_a_run_changed_and_what_overruns_add_up_to():
             ("changed", "log:L-12"), ("closed", "log:L-13")
         }  # fmt: skip
         assert screen(second).changes == second.changes
+        assert screen(first).overruns == screen(second).overruns == second.overruns != first.overruns
+
+
+def test_the_screen_keeps_what_no_run_has_changed_and_lets_go_of_what_one_has():
+    def screen(before, **how):
+        return cli._snapshot(connection, asdict(harness.run(connection, **how)), {"EUR": 2}, "", before)
+
+    with harness.fresh_database() as connection:
+        harness.receive(connection, command_line.BOOKS)
+        first = screen(None)
+        second = screen(first)
+        assert second.run["run_id"] == first.run["run_id"] + 1
+        assert replace(second, run=first.run) == first
+        assert second.positions is first.positions  # nothing was read again
+        later = screen(second, as_of=harness.AS_OF + dt.timedelta(days=1))
+        ages = [
+            [row["age_days"] for row in shown.positions if row["age_days"] is not None] for shown in (second, later)
+        ]
+        assert ages[0]
+        assert ages[1] == [days + 1 for days in ages[0]]
+        unreadable = command_line.BOOKS["time_logs"][5] | {"time_log_id": "L-7", "hours": "-1"}
+        harness.receive(connection, {"time_logs": [unreadable]})
+        harness.run(connection, later.run["as_of"])  # one that no screen showed
+        newest = screen(later, as_of=later.run["as_of"])
+        assert newest.quarantined_rows == later.quarantined_rows + 1
+        assert sum(newest.quarantine_reasons.values()) > sum(later.quarantine_reasons.values()) + 1  # it has two
