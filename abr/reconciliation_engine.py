@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
@@ -52,6 +52,8 @@ _LARGE_READS = (
 )
 # Above so many time logs in all it pays to tell a few contracts by their numbers, so that row groups are passed over.
 _MANY_LOGS = 4_000_000
+# And above this many times the logs of the contracts in scope, to read all of these instead of the days of all logs.
+_LOGS_PER_LOG_IN_SCOPE = 32
 # As a from_day: all time logs.
 _EVER = "'-infinity'::date"
 _KINDS = ("contract", "project", "invoice")
@@ -172,6 +174,14 @@ class Run:
     findings_closed: int | None
     rules_digest: str | None
     settings: str | None
+
+
+class _Size(NamedTuple):
+    """How much there was when statements were prepared: live time logs, contracts, logs that had no contract."""
+
+    logs: int
+    contracts: int
+    homeless_logs: int
 
 
 def utc_now() -> datetime:
@@ -662,16 +672,32 @@ def _set_homes(connection: Connection) -> None:
     contracts = [_NO_CONTRACT, "select home_hash from temp.scope_contract"]
     contracts += [loading.former_contract_hashes(kind) for kind in ("project", "invoice")]
     few: Sequence[int] = ()
-    if connection.info.get("abr_has_many_logs", True):
+    size: _Size | None = connection.info.get("abr_size")
+    if size is None or size.logs > _MANY_LOGS:
         distinct = f"select distinct home_hash from ({' union all '.join(contracts)}) limit {FEW_HOMES + 1}"
         few = connection.exec_driver_sql(distinct).scalars().all()
     if 0 < len(few) <= FEW_HOMES:
         padded = [*few, *[few[-1]] * (FEW_HOMES - len(few))]
         settings = [f"set variable contract_home_{place} = {home}" for place, home in enumerate(padded, 1)]
-        connection.exec_driver_sql("; ".join([f"set variable few_contract_homes = {padded}::integer[]", *settings]))
+        settings += [f"set variable few_contract_homes = {padded}::integer[]", "set variable reads_all_days = false"]
+        connection.exec_driver_sql("; ".join(settings))
     else:
-        connection.exec_driver_sql("set variable few_contract_homes = null")
+        connection.exec_driver_sql(
+            f"set variable few_contract_homes = null; set variable reads_all_days = {_reads_all_days(connection, size)}"
+        )
         _set_bits(connection, "contract_homes", *contracts)
+
+
+def _reads_all_days(connection: Connection, size: _Size | None) -> bool:
+    """Return whether the time logs in scope are so few, whatever their day, that to look at all logs' days is slower.
+
+    Like the bits the days are asked for before other cells are read, but of every row there is.
+    """
+    if size is None or size.logs <= _MANY_LOGS:
+        return False
+    contracts: int = connection.exec_driver_sql("select count(*) from temp.scope_contract").scalar_one()
+    logs_in_scope = size.homeless_logs + contracts * size.logs // max(size.contracts, 1)
+    return logs_in_scope * _LOGS_PER_LOG_IN_SCOPE < size.logs
 
 
 def _set_bits(connection: Connection, variable: str, *homes: str) -> None:
@@ -694,8 +720,17 @@ def _prepare(connection: Connection, run: Run) -> None:
     connection.info.update(
         abr_order=order,
         abr_prepared_for=run.rules_digest,
-        abr_has_many_logs=(run.logs_received or 0) > _MANY_LOGS,
+        abr_size=_size(connection, run),
     )
+
+
+def _size(connection: Connection, run: Run) -> _Size:
+    contracts, homeless_logs = connection.exec_driver_sql(
+        "select (select count(*) from audit.position_open), "
+        "(select count(*) from source.time_logs where contract_hash = 0)"
+    ).one()
+    connection.rollback()
+    return _Size(run.logs_received or 0, contracts, homeless_logs)
 
 
 def is_of_many_contracts(connection: Connection) -> bool:

@@ -163,6 +163,26 @@ def test_a_connection_that_goes_on_tells_a_few_contracts_by_number_where_there_a
         assert reconciliation_engine.verify(connection) == []
 
 
+@pytest.mark.parametrize("ratio", [0, 1_000_000_000], ids=["a small part", "a large part"])
+def test_a_run_over_a_small_part_of_many_logs_does_not_look_at_the_day_of_each_and_finds_the_same(monkeypatch, ratio):
+    monkeypatch.setattr(reconciliation_engine, "_MANY_LOGS", 1)
+    monkeypatch.setattr(reconciliation_engine, "_LOGS_PER_LOG_IN_SCOPE", ratio)
+    monkeypatch.setattr(reconciliation_engine, "FEW_HOMES", 0)
+    log = BOOKS["time_logs"][0]
+    homeless = {"time_log_id": "homeless", "project_id": "P-unknown"}
+    with harness.fresh_database() as connection:
+        harness.receive(connection, BOOKS | BILLED)
+        harness.receive(connection, {"time_logs": [log | homeless]})
+        for number in range(3):
+            later = log | {"time_log_id": f"later {number}", "worked_on": "2026-03-30"}
+            harness.receive(connection, {"time_logs": [later, later | {"time_log_id": f"lost {number}"} | homeless]})
+            harness.run(connection, keeps_work_tables=True)
+        found = large_reads(connection)
+        for name in ("log_row", "log_count"):
+            assert ("worked_on" in found[name, "source.time_logs"]) == (ratio > 0)
+        assert reconciliation_engine.verify(connection) == []
+
+
 @pytest.mark.parametrize("stopped_after", [1, 2, 3], ids=["the first run", "the one that prepares", "a prepared one"])
 def test_what_a_run_that_was_stopped_left_in_the_work_tables_does_not_count_twice(stopped_after):
     with harness.fresh_database() as connection:

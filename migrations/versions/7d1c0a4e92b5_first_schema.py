@@ -584,6 +584,7 @@ COMMENTS = (
 MACROS = (
     """create macro source.is_among(homes, home) as get_bit(homes, home & 131071) = 1""",
     """create macro source.is_in_scope(home) as case when getvariable('few_contract_homes')::integer[] is null then source.is_among(getvariable('contract_homes')::bit, home) else home in (getvariable('contract_home_1')::integer, getvariable('contract_home_2')::integer, getvariable('contract_home_3')::integer, getvariable('contract_home_4')::integer, getvariable('contract_home_5')::integer, getvariable('contract_home_6')::integer, getvariable('contract_home_7')::integer, getvariable('contract_home_8')::integer, getvariable('contract_home_9')::integer, getvariable('contract_home_10')::integer, getvariable('contract_home_11')::integer, getvariable('contract_home_12')::integer, getvariable('contract_home_13')::integer, getvariable('contract_home_14')::integer, getvariable('contract_home_15')::integer, getvariable('contract_home_16')::integer) and list_contains(getvariable('few_contract_homes')::integer[], home) end""",
+    """create macro source.is_from_first_day(day) as case when getvariable('reads_all_days') then true else day >= getvariable('first_day')::date or day is null end""",
     """create macro source.ten_thousandths(amount) as trunc(amount)::bigint * 10000 + ((amount - trunc(amount)::decimal(18, 4)) * 10000)::bigint""",
     """create macro source.is_number(cell) as regexp_full_match(cell, '[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)')""",
     """create macro source.in_four_decimals(cell) as case when try_cast(cell as decimal(18, 4)) = 0 and cell like '-%' and regexp_matches(cell, '[1-9]') then -0.0001 else try_cast(cell as decimal(18, 4)) end::decimal(18, 4)""",
@@ -1373,7 +1374,7 @@ inner join temp.scope_project on coalesce(time_logs.project_id, '') = scope_proj
 where
     time_logs.ended_load_id is null
     and source.is_in_scope(time_logs.contract_hash)
-    and (time_logs.worked_on >= getvariable('first_day')::date or time_logs.worked_on is null)
+    and source.is_from_first_day(time_logs.worked_on)
     and coalesce(time_logs.worked_on >= scope_project.from_day, true)
 """,
     "work.open_quarantine": """\
@@ -2869,7 +2870,7 @@ received as (
     where
         time_logs.ended_load_id is null
         and source.is_in_scope(time_logs.contract_hash)
-        and (time_logs.worked_on >= getvariable('first_day')::date or time_logs.worked_on is null)
+        and source.is_from_first_day(time_logs.worked_on)
         and coalesce(time_logs.worked_on >= scope_project.from_day, true)
     group by scope_project.home_hash, scope_project.project_id, time_logs.worked_on
 
