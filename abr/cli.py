@@ -821,6 +821,7 @@ def _watch(  # noqa: C901, PLR0915  one loop: what it draws and what it does bel
     is_live = terminal.is_terminal and not terminal.is_dumb_terminal
     decimals = _decimals(connection)
     shown: show.Snapshot | None = None
+    is_unfinished = False  # more than fits one run is left
     live = Live(console=terminal, screen=True, auto_refresh=False) if is_live else None
     interrupts = [_interrupt(connection), _interrupt(feeding), *([publisher.interrupt] if publisher else [])]
 
@@ -830,7 +831,7 @@ def _watch(  # noqa: C901, PLR0915  one loop: what it draws and what it does bel
             live.update(show.screen(snapshot, width=terminal.width, height=terminal.height), refresh=True)
 
     def tick() -> None:
-        nonlocal shown
+        nonlocal shown, is_unfinished
         now = _now()
         as_of = until or settings_module.today(settings, now)
         answers = _serve(desk, settings, connection.engine, interrupts)
@@ -867,6 +868,7 @@ def _watch(  # noqa: C901, PLR0915  one loop: what it draws and what it does bel
             _print(show.lines(shown, before))
             sys.stdout.flush()
         _tidy(connection, publisher)
+        is_unfinished = reconciliation_engine.is_pending(connection)
 
     try:
         if live:
@@ -876,11 +878,7 @@ def _watch(  # noqa: C901, PLR0915  one loop: what it draws and what it does bel
             tick,
             interrupt=lambda: [interrupt() for interrupt in interrupts],
             idle=draw if is_live else None,
-            woken=lambda: (
-                is_waiting()
-                or (desk is not None and handover.has_requests(desk))
-                or reconciliation_engine.is_pending(connection)
-            ),
+            woken=lambda: is_unfinished or is_waiting() or (desk is not None and handover.has_requests(desk)),
             cycles=cycles,
         )
     finally:

@@ -35,7 +35,6 @@ ROOT = Path(__file__).parents[2]
 LOGS_PER_CONTRACT = 2_000
 KINDS = {"steady": firm.STEADY, "burst": firm.BURST, "nothing": (0, 0)}
 INTERVAL_SECONDS = 5.0
-INBOX_FILES_MAX = 10
 POLARS_ROUNDS = 5
 DIFFERENCES_SHOWN = 20
 SAMPLE = 500  # contracts
@@ -64,7 +63,7 @@ def measured(folder: Path, logs: int, *, cycles: int) -> Measures:
         "everything": lambda: apart(_everything, path, as_of, name),
         "views": lambda: apart(_views, path, as_of, name),
         "polars": lambda: _polars_if_it_fits(path, name),
-        "inbox": lambda: _inbox(path, as_of, min(cycles, INBOX_FILES_MAX), name),
+        "inbox": lambda: _inbox(path, as_of, cycles, name),
         "verify": lambda: apart(_verify, path, name),
     }
     found: Measures = {"logs": logs, "built": built}
