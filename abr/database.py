@@ -100,8 +100,8 @@ _BUSY_FACTOR, _BUSY_SECONDS = 4, 60.0
 
 
 @contextmanager
-def little_memory(connection: Connection) -> Iterator[None]:
-    """Let DuckDB hold little memory meanwhile, unless people have said how much it may hold.
+def little_memory(connection: Connection, *, factor: int = 1) -> Iterator[None]:
+    """Let DuckDB hold little memory meanwhile, or so many times as much, unless people have said how much it may hold.
 
     It gives back what it has read, which else it keeps up to its limit; the operating system has that at hand too. Only
     for what needs little, such as reading from one end to the other, or nothing at all; and not while another thread
@@ -115,7 +115,7 @@ def little_memory(connection: Connection) -> Iterator[None]:
     driver = connection.connection.driver_connection.duplicate()  # type: ignore[union-attr]
     # More than that may be in use; then it stays as it is.
     with suppress(duckdb.OutOfMemoryException):
-        driver.execute(f"set memory_limit = '{little_bytes}B'")
+        driver.execute(f"set memory_limit = '{factor * little_bytes}B'")
     try:
         yield
     finally:
@@ -134,7 +134,7 @@ def give_memory_back(connection: Connection, *, is_busy: bool = False) -> None:
     little_bytes = _little_memory_bytes(connection)
     kept = "select coalesce(sum(memory_usage_bytes), 0) from duckdb_memory()"
     if little_bytes and connection.exec_driver_sql(kept).scalar_one() > factor * little_bytes * 3 // 2:
-        with little_memory(connection):
+        with little_memory(connection, factor=factor):
             pass
     connection.rollback()
 
