@@ -171,9 +171,10 @@ def connect(database_url: str, *, memory_limit: str | None = None, upgrade: bool
                 limit = "select current_setting('memory_limit')"
                 connection.info["abr_memory_limit"] = connection.exec_driver_sql(limit).scalar_one()
             _require_whole_file(connection, path)
-            _bring_up_to_date(connection, path, upgrade=upgrade)
+            is_new = _bring_up_to_date(connection, path, upgrade=upgrade)
             connection.rollback()
-            views.create_work_tables(connection)
+            if not is_new:  # else its migrations have just made them
+                views.create_work_tables(connection)
             connection.commit()
         yield connection
     finally:
@@ -307,21 +308,23 @@ def head() -> str:
     return newest
 
 
-def _bring_up_to_date(connection: Connection, path: Path | None, *, upgrade: bool) -> None:
+def _bring_up_to_date(connection: Connection, path: Path | None, *, upgrade: bool) -> bool:
+    """Return whether the database was new."""
     current = revision(connection)
     if current is None:
         if connection.exec_driver_sql("select 1 from duckdb_tables() where not internal").first() is not None:
             raise UsageError(f"{path} is a DuckDB database, but not one of ABR's", "name another file")
         _migrate(connection)
-        return
+        return True
     if current == head():
-        return
+        return False
     known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
     if current not in known:
         raise SchemaMismatch(f"{path} was written by a newer version of ABR", "update the program: pip install -U abr")
     if not upgrade:
         raise SchemaMismatch(f"the schema of {path} is older than this program", "run: abr db upgrade")
     _migrate(connection)
+    return False
 
 
 def _migrate(connection: Connection) -> None:

@@ -182,7 +182,10 @@ def load_and_run(folder, books):
     is_safe(abr("run", "--as-of", AS_OF))
 
 
-@pytest.mark.parametrize("dataset", BOOKS)
+@pytest.mark.parametrize(
+    "dataset",
+    [name if name in ("contracts", "time_logs") else pytest.param(name, marks=pytest.mark.slow) for name in BOOKS],
+)
 def test_every_bad_cell_in_every_column_is_set_aside_or_loaded_as_the_rules_say_and_shown_safely(folder, dataset):
     books = books_with(dataset, bad_rows(dataset))
     load_and_run(folder, books)

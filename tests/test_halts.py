@@ -720,7 +720,7 @@ counted(publishing, "publishing")
 """
 
 
-@pytest.mark.parametrize("module", ["compacting", "publishing"])
+@pytest.mark.parametrize("module", ["compacting", pytest.param("publishing", marks=pytest.mark.slow)])
 def test_a_monitor_that_is_killed_while_it_tidies_leaves_nothing_half_written(simulated, folder, module):
     path = Path(shutil.copy(simulated, folder / "demo.duckdb"))
     hook = TIDIES_ALWAYS + KILLED_AFTER.format(module=module, times=3)

@@ -201,6 +201,19 @@ def test_the_catalog_of_models_and_views_is_that_of_upgrade_head(connection):
     assert migrated["sequences"] == []
 
 
+def test_the_work_tables_of_a_new_database_are_those_of_one_that_is_opened_again(tmp_path):
+    def work_tables():
+        with database.connect(f"duckdb:///{tmp_path}/abr.duckdb") as opened:
+            return opened.exec_driver_sql(
+                "select table_name, column_name, data_type from duckdb_columns() "
+                "where database_name = 'temp' order by all"
+            ).fetchall()
+
+    made = work_tables()
+    assert {name for name, *_ in made} >= {"cycle", "log", "finding"}
+    assert work_tables() == made
+
+
 def test_an_upgrade_can_be_taken_back_and_done_again():
     engine = create_engine("duckdb:///:memory:", poolclass=NullPool)
     with engine.connect() as connection:

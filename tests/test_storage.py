@@ -464,7 +464,10 @@ compacting._checkpoint = checkpoint
 """
 
 
-@pytest.mark.parametrize(("moment", "before_checkpoint"), [(1, False), (2, False), (7, False), (9, True)])
+@pytest.mark.parametrize(
+    ("moment", "before_checkpoint"),
+    [(2, False), (9, True), *(pytest.param(moment, False, marks=pytest.mark.slow) for moment in (1, 7))],
+)
 def test_a_kill_at_any_moment_of_compacting_loses_nothing(tmp_path, moment, before_checkpoint):
     path = tmp_path / "abr.duckdb"
     with database.connect(f"duckdb:///{path}") as connection:
