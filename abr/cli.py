@@ -913,9 +913,9 @@ def _snapshot(
     before: show.Snapshot | None,
 ) -> show.Snapshot:
     """Return what the screen shows after a run. What no run since the screen `before` can have changed is kept."""
-    changes, changed_run, overruns = (before.changes, before.changed_run, before.overruns) if before else ((), None, ())
-    if before and not _has_written(connection, before.run) and run["as_of"] == before.run["as_of"]:
+    if before and run["as_of"] == before.run["as_of"] and not _has_written(connection, before.run):
         return replace(before, run=run, source=source)
+    changes, changed_run, overruns = (before.changes, before.changed_run, before.overruns) if before else ((), None, ())
     if any(run[name] for name in ("findings_opened", "findings_changed", "findings_closed")):
         changes = _rows(
             connection,
