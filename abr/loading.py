@@ -319,9 +319,7 @@ def _load_dataset(
             f"from temp.ended_row where {dataset}.rowid = ended_row.place",
         )
     if new_count or ended_count:
-        # Not max(row_id), which reads the whole column where rows were added since the last checkpoint.
-        last_row_id: int = run(f"select row_id from {table} order by row_id desc limit 1").scalar() or 0
-        first_row_id = last_row_id + 1
+        first_row_id = _last_row_id(connection, table) + 1
         with _reported(connection, progress, dataset, read, 0.5):
             _insert_read_rows(connection, dataset, source, load_id=load_id, first_row_id=first_row_id, count=new_count)
         # What a row group's greatest row_id rules out is not read, so this finds the new rows at once.
@@ -352,6 +350,17 @@ def _reported(
     report(0)
     with formats.watched(driver, report):
         yield
+
+
+def _last_row_id(connection: Connection, table: str) -> int:
+    """Return the greatest row_id of a table, 0 where it has no rows.
+
+    They count from 1, so it is at least the number of rows, and only the row groups that reach so far are read. Asked
+    for without that, DuckDB reads the whole column where rows were added since the last checkpoint.
+    """
+    run = connection.exec_driver_sql
+    rows = run(f"select count(*) from {table}").scalar_one()
+    return run(f"select max(row_id) from {table} where row_id >= {rows}").scalar_one() or 0
 
 
 def _live(connection: Connection, dataset: str, keys: str) -> str:

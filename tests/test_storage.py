@@ -18,6 +18,7 @@ from tests import command_line, harness
 from tests.command_line import abr
 
 ROWS = 400_000
+ROW_GROUP_ROWS = 122_880
 PROJECTS = 1000
 
 
@@ -64,6 +65,32 @@ def test_a_small_load_reads_four_bytes_of_each_row_and_no_text_of_those_it_does_
         assert (count.new, count.unchanged) == (100, 0)
     # The ids alone take more than 6 MB in the file, the numbers made of them 1.6 MB.
     assert read < 4_000_000
+
+
+def test_rows_get_numbers_of_their_own_also_after_whole_row_groups_were_deleted(tmp_path):
+    with database.connect(f"duckdb:///{tmp_path}/abr.duckdb") as connection:
+        fill(connection, rows=ROW_GROUP_ROWS)
+        with connection.begin():
+            connection.exec_driver_sql("delete from source.time_logs")
+        for number in range(3):
+            fill(connection, rows=5, first=ROW_GROUP_ROWS + number * 5)
+        numbers = connection.exec_driver_sql("select row_id from source.time_logs").scalars().all()
+    assert sorted(numbers) == list(range(1, 16))
+
+
+def test_the_first_row_of_an_order_is_found_among_those_that_were_not_deleted():
+    with harness.fresh_database() as connection:
+        run = connection.exec_driver_sql
+        run("create table main.held (number bigint)")
+        changes = (
+            f"insert into held from range({ROW_GROUP_ROWS})",
+            "delete from held",
+            "insert into held from range(10)",
+        )
+        for change in changes:
+            run(change)
+            connection.commit()
+        assert run("select number from held order by number desc limit 1").scalars().all() == [9]
 
 
 def test_keys_with_one_hash_are_told_apart(tmp_path, monkeypatch):
