@@ -382,10 +382,12 @@ def test_tidying_goes_on_after_rows_of_a_table_have_left_its_end(tmp_path, monke
 def test_a_new_file_is_written_for_duckdb_1_2_and_an_older_one_is_opened_as_it_is(tmp_path):
     with duckdb.connect(str(tmp_path / "older.duckdb")):
         pass
-    for name, version in (("new", "v1.2.0+"), ("older", "v1.0.0+")):
+    for name, version, block_bytes in (("new", "v1.2.0+", database.BLOCK_BYTES), ("older", "v1.0.0+", 262_144)):
         with database.connect(f"duckdb:///{tmp_path}/{name}.duckdb") as connection:
             tags = f"select tags['storage_version'] from duckdb_databases() where database_name = '{name}'"
             assert connection.exec_driver_sql(tags).scalar_one() == version
+            size = "select block_size from pragma_database_size() where database_name = current_database()"
+            assert connection.exec_driver_sql(size).scalar_one() == block_bytes
             assert fill(connection, rows=10).new == 10
 
 

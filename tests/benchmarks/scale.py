@@ -120,7 +120,7 @@ def _built(folder: Path, logs: int, name: str) -> Measures:
     known: Measures = json.loads(record.read_text()) if record.exists() else {}
     simulator = _digest(Path(data_simulator.__file__))
     storage = _digest(*sorted((ROOT / "migrations").rglob("*.py")), ROOT / "abr/loading.py")
-    storage += f" for DuckDB {database.STORAGE_VERSION}"
+    storage += f" for DuckDB {database.STORAGE_VERSION}, blocks of {database.BLOCK_BYTES}"
     if known.get("simulator") != simulator:
         record.unlink(missing_ok=True)
         known = {"simulator": simulator, "until": str(reconciliation_engine.utc_now().date())}
