@@ -232,7 +232,9 @@ def test_names_that_are_not_set_aside_are_shown_and_explained_safely(folder, nam
     assert not command_line.UNSAFE.search(unknown.err)
 
 
-@pytest.mark.parametrize("dataset", ["contracts", "time_logs", "invoice_lines"])
+@pytest.mark.parametrize(
+    "dataset", ["time_logs", *(pytest.param(name, marks=pytest.mark.slow) for name in ("contracts", "invoice_lines"))]
+)
 def test_ten_megabytes_in_a_cell_are_one_line_on_the_screen(folder, dataset):
     text = LONG * (10_000_000 // len(LONG))
     column = reference_model.COLUMNS[dataset][1]

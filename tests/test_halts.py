@@ -621,11 +621,11 @@ def test_a_signal_while_a_load_reads_loads_nothing(books, folder):
 @pytest.mark.parametrize(
     ("signals", "delay_seconds"),
     [
-        ([signal.SIGTERM], 0.0),
         ([signal.SIGTERM], 0.4),
-        ([signal.SIGTERM] * 2, 0.2),
         ([signal.SIGKILL], 0.1),
-        ([signal.SIGKILL], 0.6),
+        pytest.param([signal.SIGTERM], 0.0, marks=pytest.mark.slow),
+        pytest.param([signal.SIGTERM] * 2, 0.2, marks=pytest.mark.slow),
+        pytest.param([signal.SIGKILL], 0.6, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -689,7 +689,9 @@ def test_a_load_that_is_killed_leaves_nothing_half_written(books, folder, functi
     goes_on(books)
 
 
-@pytest.mark.parametrize("function", ["_open", "_migrate", "_bring_up_to_date"])
+@pytest.mark.parametrize(
+    "function", ["_migrate", *(pytest.param(name, marks=pytest.mark.slow) for name in ("_open", "_bring_up_to_date"))]
+)
 def test_a_first_start_that_is_killed_does_not_stand_in_the_way_of_the_next(folder, function):
     given = command_line.write_books(folder / "given")
     process = command_line.started("load", given, hook=KILLED.format(module="database", function=function))

@@ -431,7 +431,13 @@ def test_a_request_that_may_not_be_taken_is_said_once_and_does_not_keep_the_moni
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "null", '{"command": "run", "arguments": {}}', '{"command": "load", "arguments": {}}']
+    "content",
+    [
+        "{",
+        '{"command": "run", "arguments": {}}',
+        '{"command": "load", "arguments": {}}',
+        *(pytest.param(content, marks=pytest.mark.slow) for content in ("", "[]", "null")),
+    ],
 )
 def test_a_request_that_is_none_is_answered_and_the_monitor_goes_on(books, content):
     with monitored():

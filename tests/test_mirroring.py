@@ -450,7 +450,9 @@ def silent_server() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-@pytest.mark.parametrize("command", ["init", "sync", "status", "verify"])
+@pytest.mark.parametrize(
+    "command", ["init", "sync", *(pytest.param(name, marks=pytest.mark.slow) for name in ("status", "verify"))]
+)
 @pytest.mark.parametrize(
     ("make_url", "words"),
     [

@@ -164,7 +164,7 @@ def holding(file: Path):
 # ---- what is in it ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settled_min", [20_000, 1])
+@pytest.mark.parametrize("settled_min", [1, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_after_every_change_every_report_view_says_the_same(opened, path, copy, monkeypatch, settled_min):
     monkeypatch.setattr(publishing, "_SETTLED_MIN", settled_min)
     assert_same(opened, path)
