@@ -290,21 +290,6 @@ def _publish(
         mirror.wake()
 
 
-def _tidy(connection: Connection, publisher: publishing.Publisher | None) -> None:
-    """Do what can wait until a cycle is over.
-
-    Empty the work tables, give memory back, write the log into the file, merge row groups there and in the copy.
-    """
-    with database.explained(database.path_of(str(connection.engine.url))):
-        is_busy = reconciliation_engine.is_of_many_contracts(connection)
-        reconciliation_engine.empty_work_tables(connection)
-        database.give_memory_back(connection, is_busy=is_busy)
-    if compacting.tidy(connection) or publisher is None:
-        return  # one of them at a time
-    with suppress(NotPublished):  # the next publication meets the same trouble, and tells
-        publishing.tidy(publisher, now=_now())
-
-
 @contextmanager
 def _beside(connection: Connection, settings: Settings) -> Iterator[Connection]:
     """Yield a connection of this process for loading: temp tables of loads make plans on their connection stale."""
@@ -867,7 +852,7 @@ def _watch(  # noqa: C901, PLR0915  one loop: what it draws and what it does bel
         else:
             _print(show.lines(shown, before))
             sys.stdout.flush()
-        _tidy(connection, publisher)
+        reconciliation_engine.tidy(connection, publisher, now=_now())
         is_unfinished = reconciliation_engine.is_pending(connection)
 
     try:

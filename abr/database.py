@@ -112,8 +112,8 @@ def little_memory(connection: Connection, *, factor: int = 1) -> Iterator[None]:
     for what needs little, such as reading from one end to the other, or nothing at all; and not while another thread
     uses the database. Nothing changes for a small file.
     """
-    limit, little_bytes = connection.info.get("abr_memory_limit"), _little_memory_bytes(connection)
-    if limit is None or little_bytes is None:
+    little_bytes = _little_memory_bytes(connection)
+    if little_bytes is None:
         yield
         return
     # Another connection to it, because this one may be in the middle of something.
@@ -124,14 +124,18 @@ def little_memory(connection: Connection, *, factor: int = 1) -> Iterator[None]:
     try:
         yield
     finally:
-        driver.execute(f"set memory_limit = '{limit}'")  # a reset would only say so: DuckDB keeps to the last one set
+        # A reset would only say so: DuckDB keeps to the last one set.
+        driver.execute(f"set memory_limit = '{connection.info['abr_memory_limit']}'")
         driver.close()
 
 
 def give_memory_back(connection: Connection, *, is_busy: bool = False) -> None:
     """Let go of what DuckDB has read and keeps, where that has become much. For a moment when nothing runs.
 
-    `is_busy`: the last run looked at many contracts, so that the next one is likely to read the same again.
+    Of a small file it keeps less than its allocator keeps of freed memory, which is a hundred megabytes and more: then,
+    and where people have said how much it may hold, that is let go of. The next run pays for it with some 30 ms.
+    `is_busy`: the last run looked at many contracts, so that the next one is likely to read the same again, and to need
+    as much memory.
     """
     if is_busy:
         connection.info["abr_busy_until"] = time.monotonic() + _BUSY_SECONDS
@@ -141,13 +145,19 @@ def give_memory_back(connection: Connection, *, is_busy: bool = False) -> None:
     if little_bytes and connection.exec_driver_sql(kept).scalar_one() > factor * little_bytes * 3 // 2:
         with little_memory(connection, factor=factor):
             pass
+    elif little_bytes is None and factor == 1:
+        # Whenever a limit is set, be it the same.
+        connection.exec_driver_sql(f"set memory_limit = '{connection.info['abr_memory_limit']}'")
     connection.rollback()
 
 
 def _little_memory_bytes(connection: Connection) -> int | None:
-    """Return how much DuckDB should keep of a file where it is to keep little; None where it may keep all of it."""
+    """Return how much DuckDB should keep of a file where it is to keep little.
+
+    None where it may keep all of it: the file is small, or people have said how much.
+    """
     path = path_of(str(connection.engine.url))
-    file_bytes = path.stat().st_size if path else 0
+    file_bytes = path.stat().st_size if path and not connection.info["abr_is_limited"] else 0
     return max(_LITTLE_MEMORY_BYTES, file_bytes // _LITTLE_MEMORY_SHARE) if file_bytes > _LITTLE_MEMORY_BYTES else None
 
 
@@ -171,10 +181,11 @@ def connect(database_url: str, *, memory_limit: str | None = None, upgrade: bool
     try:
         with explained(path):
             if memory_limit:
-                connection.exec_driver_sql(f"set memory_limit = '{memory_limit.replace(chr(39), '')}'")
-            else:
-                limit = "select current_setting('memory_limit')"
-                connection.info["abr_memory_limit"] = connection.exec_driver_sql(limit).scalar_one()
+                memory_limit = memory_limit.replace("'", "")
+                connection.exec_driver_sql(f"set memory_limit = '{memory_limit}'")
+            connection.info["abr_is_limited"] = bool(memory_limit)
+            limit = "select current_setting('memory_limit')"
+            connection.info["abr_memory_limit"] = memory_limit or connection.exec_driver_sql(limit).scalar_one()
             _require_whole_file(connection, path)
             is_new = _bring_up_to_date(connection, path, upgrade=upgrade)
             connection.rollback()

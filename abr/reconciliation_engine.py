@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -17,8 +18,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from abr import database, loading, prepared, views
-from abr.exceptions import ABRError, ContractComplianceError, DataIntegrityError, UsageError
+from abr import compacting, database, loading, prepared, publishing, views
+from abr.exceptions import ABRError, ContractComplianceError, DataIntegrityError, NotPublished, UsageError
 from abr.models import FEW_HOMES, HOME_BITS
 from abr.settings import Thresholds
 from abr.settings import thresholds as thresholds_of
@@ -204,7 +205,7 @@ def run_once(
 
     `settings` are those that change results; they are stored with the run, and when they differ from the last run's
     every contract is looked at again. Nothing is written unless everything is. Who has something better to do first
-    calls `empty_work_tables` later.
+    calls `tidy` later.
     Raises UsageError (`as_of` before the last run's), DataIntegrityError (failed feed, broken control total),
     ContractComplianceError (`is_strict`, see rules); a halted run is recorded before they leave.
     """
@@ -752,6 +753,22 @@ def empty_work_tables(connection: Connection) -> None:
         connection.exec_driver_sql("checkpoint temp")
         connection.rollback()
     del connection.info["abr_is_filled"]
+
+
+def tidy(connection: Connection, publisher: publishing.Publisher | None, *, now: datetime) -> None:
+    """Do what can wait until a cycle is over, while nobody waits.
+
+    Empty the work tables, write the log into the file, merge row groups there or in the copy, give memory back. `now`
+    is UTC.
+    """
+    with database.explained(database.path_of(str(connection.engine.url))):
+        is_busy = is_of_many_contracts(connection)
+        empty_work_tables(connection)
+    if not compacting.tidy(connection) and publisher is not None:  # one of them at a time
+        with suppress(NotPublished):  # the next publication meets the same trouble, and tells
+            publishing.tidy(publisher, now=now)
+    with database.explained(database.path_of(str(connection.engine.url))):
+        database.give_memory_back(connection, is_busy=is_busy)
 
 
 def _clear_work_tables(connection: Connection) -> None:

@@ -1,5 +1,6 @@
 """What lies where in the file: look-ups that follow what arrives, tables sorted again, memory that is bounded."""
 
+import os
 import re
 import signal
 import subprocess
@@ -435,6 +436,27 @@ def test_while_runs_look_at_many_contracts_more_is_kept_and_for_a_minute_after(t
         monkeypatch.setattr(database.time, "monotonic", lambda: in_a_minute)
         database.give_memory_back(connection)
         assert harness.rows(connection, KEPT_BYTES)[0]["bytes"] < 3_200_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how much a process holds is read as Linux tells it")
+@pytest.mark.parametrize("limit", [None, "2GB"])
+def test_what_was_freed_is_given_back_where_the_file_is_small(tmp_path, limit):
+    def held_bytes():
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    with database.connect(f"duckdb:///{tmp_path}/abr.duckdb", memory_limit=limit) as connection:
+        database.give_memory_back(connection)
+        told = "select current_setting('memory_limit') as told"
+        limit_before = harness.rows(connection, told)
+        connection.exec_driver_sql("select count(distinct hash(range)) from range(3_000_000)").scalar_one()
+        connection.rollback()
+        database.give_memory_back(connection, is_busy=True)
+        busy_bytes = held_bytes()
+        connection.info["abr_busy_until"] = time.monotonic()
+        database.give_memory_back(connection)
+        assert held_bytes() < busy_bytes - 30_000_000
+        assert harness.rows(connection, told) == limit_before
 
 
 def test_a_run_of_many_contracts_says_so_until_its_tables_are_emptied(tmp_path):

@@ -3,6 +3,8 @@
 One place for it, so that two benchmarks that say the same words mean the same work.
 """
 
+from __future__ import annotations
+
 import datetime as dt
 import os
 import random
@@ -12,15 +14,18 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
-import polars as pl
 import pyarrow as pa
 from sqlalchemy import Connection
 
 from abr import formats, loading, reconciliation_engine
 from abr import settings as settings_module
 from tests import command_line
+
+if TYPE_CHECKING:
+    import polars as pl
 
 AS_OF = dt.date(2026, 3, 31)  # where a benchmark names no other day
 SETTINGS = settings_module.load_settings({"threshold_amount": "1500.00", "time_zone": "UTC"})
@@ -135,6 +140,8 @@ def frames(driver: duckdb.DuckDBPyConnection) -> dict[str, pl.DataFrame]:
 
 def polars_report(given: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """Recompute the simple case, unbilled hours times rate over the threshold: no terms, no history, no reasons."""
+    import polars as pl  # noqa: PLC0415  whose 25 MB are not the monitor's
+
     return (
         given["logs"]
         .lazy()

@@ -27,7 +27,7 @@ import duckdb
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from abr import compacting, data_simulator, database, loading, publishing, reconciliation_engine
+from abr import data_simulator, database, loading, publishing, reconciliation_engine
 from tests import command_line, reference_model
 from tests.benchmarks import firm
 
@@ -245,11 +245,7 @@ def _cycles(path: Path, as_of: dt.date, kind: str, cycles: int, name: str, memor
             ran = time.perf_counter()
             publishing.publish_if_due(publisher, now=reconciliation_engine.utc_now(), clock=lambda: next(beats))
             published, worked = time.perf_counter(), time.process_time() - worked
-            is_busy = reconciliation_engine.is_of_many_contracts(connection)
-            reconciliation_engine.empty_work_tables(connection)
-            database.give_memory_back(connection, is_busy=is_busy)
-            if not compacting.tidy(connection):
-                publishing.tidy(publisher, now=reconciliation_engine.utc_now())
+            reconciliation_engine.tidy(connection, publisher, now=reconciliation_engine.utc_now())
             tidied = time.perf_counter()
             return (ran - started) * 1000, (published - started) * 1000, worked * 1000, (tidied - published) * 1000
 
