@@ -28,6 +28,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from sqlalchemy import Connection, Engine, text
 
 from abr import (
+    __version__,
     compacting,
     dashboards,
     data_simulator,
@@ -86,6 +87,21 @@ mirror_app = typer.Typer(
     epilog="Example:  [bold]abr mirror status[/]",
 )
 app.add_typer(mirror_app, name="mirror")
+
+
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        _print(f"abr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before_any_command(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Say which version this is.")
+    ] = False,
+) -> None: ...
 
 
 class Format(StrEnum):
@@ -157,7 +173,8 @@ def _main() -> int:
         return 1
     except Exception as error:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # what Click says of a wrong command line
-            _talk(f"abr: {error.format_message().replace('Value error, ', '').rstrip('.')}; see abr --help")
+            if told := error.format_message().replace("Value error, ", "").rstrip("."):  # else it has shown the help
+                _talk(f"abr: {told}; see abr --help")
             return int(error.exit_code)
         if isinstance(error, BrokenPipeError) or os.environ.get("ABR_DEBUG"):
             raise

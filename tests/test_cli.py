@@ -14,6 +14,7 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from decimal import Decimal
+from importlib import metadata
 from pathlib import Path
 
 import duckdb
@@ -86,6 +87,18 @@ def test_every_command_has_a_help_with_an_example(path):
         assert re.search(r"Examples?:\s+(\w+=\S+ )?abr ", " ".join(ended.out.split())), ended.out
     for option in COMMANDS[path].params:
         assert getattr(option, "help", None) or option.name == "help", (path, option.name)
+
+
+@pytest.mark.parametrize("path", [(), ("db",), ("bi",), ("mirror",)])
+def test_without_a_command_the_help_is_shown_and_nothing_else(path):
+    ended = abr(*path)
+    assert (ended.code, ended.err) == (2, "")
+    assert ended.out.rstrip() == abr(*path, "--help").out.rstrip()
+
+
+def test_the_version_is_the_distributions():
+    ended = abr("--version")
+    assert (ended.code, ended.out, ended.err) == (0, f"abr {metadata.version('abr')}\n", "")
 
 
 def test_the_commands_are_those_that_are_promised():
