@@ -1,6 +1,7 @@
 """The command `abr`, also as `python -m abr`."""
 
 import os
+import signal
 import sys
 
 # For each statement DuckDB makes and drops thousands of small objects, and thousands of blocks of some kilobytes for
@@ -14,9 +15,15 @@ TUNABLES = {
 
 def main() -> None:
     """Run the command line and end the process with the exit code it deserves."""
+    # Until the command line can say so itself, Ctrl-C ends the process without a word.
+    is_heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_heeded:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     start_tuned()
     from abr import cli  # noqa: PLC0415  a second's work, not to be done twice
 
+    if is_heeded:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     cli.main()
 
 

@@ -5,6 +5,7 @@ stdout carries results and nothing else, stderr carries talk.
 
 from __future__ import annotations
 
+import errno
 import getpass
 import json
 import os
@@ -59,6 +60,8 @@ _SETTLING_SECONDS = 1.0
 _PATIENCE_SECONDS = 1.0  # for a holder of the database that may be a monitor about to say so
 _PATIENCE_AFTER_SECONDS = 10.0  # for a monitor that was there and is closing the database
 _ROWS_SHOWN = 40
+_DAYS_AHEAD_MAX = 366
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 app = typer.Typer(
     name="abr",
@@ -134,8 +137,19 @@ ThresholdOption = Annotated[
     str | None,
     typer.Option("--threshold", help="Flag contracts above this leakage: 1500.00, or 1500.00,JPY=220000."),
 ]
+
+
+def _day(text_: str) -> date:
+    """Return the day an option names."""
+    try:
+        return date.fromisoformat(text_)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text_!r} is no date; write it as 2026-03-31") from error
+
+
 AsOfOption = Annotated[
-    datetime | None, typer.Option("--as-of", formats=["%Y-%m-%d"], help="Date to reconcile for.", show_default="today")
+    date | None,
+    typer.Option("--as-of", parser=_day, metavar="DATE", help="Date to reconcile for.", show_default="today"),
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the audit history.")]
 ByOption = Annotated[str | None, typer.Option("--by", help="Who decides.", show_default="the user of this machine")]
@@ -163,6 +177,7 @@ def _main() -> int:
     try:
         _require_text(sys.argv[1:])
         result = app(standalone_mode=False)
+        sys.stdout.flush()
     except ABRError as error:
         _print_error(error)
         return error.exit_code
@@ -174,16 +189,23 @@ def _main() -> int:
     except Exception as error:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # what Click says of a wrong command line
             if told := error.format_message().replace("Value error, ", "").rstrip("."):  # else it has shown the help
-                _talk(f"abr: {told}; see abr --help")
+                context = getattr(error, "ctx", None)
+                _talk(f"abr: {told}; see {context.command_path if context else 'abr'} --help")
             return int(error.exit_code)
         if isinstance(error, BrokenPipeError) or os.environ.get("ABR_DEBUG"):
             raise
-        _talk(
-            f"abr: unexpected: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}; "
-            "set ABR_DEBUG=1 to see where, and please report it"
-        )
+        _talk(f"abr: {_unexpected(error)}")
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _unexpected(error: Exception) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        return f"the output cannot be written as {error.encoding}; set PYTHONIOENCODING=utf-8"
+    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+        return f"the output cannot be written: {error.strerror}"
+    first_line = str(error).splitlines()[0] if str(error) else ""
+    return f"unexpected: {type(error).__name__}: {first_line}; set ABR_DEBUG=1 to see where, and please report it"
 
 
 # ---- shared ---------------------------------------------------------------------------------------------------------
@@ -615,7 +637,12 @@ def monitor_command(
             show_default="inbox where the database holds your data, else simulator",
         ),
     ] = None,
-    database_url: DatabaseOption = None,
+    database_url: Annotated[
+        str | None,
+        typer.Option(
+            "--database", help="Database file, or a duckdb:/// URL.", show_default="abr.duckdb, or abr-demo.duckdb"
+        ),
+    ] = None,
     interval: Annotated[float | None, typer.Option(help="Seconds between two cycles.", show_default="5")] = None,
     cycles: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many cycles.", show_default="endless")
@@ -625,10 +652,12 @@ def monitor_command(
         Path | None, typer.Option("--inbox", help="Folder that files are dropped into.", show_default="DATABASE.inbox")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Halt on a bad contract or a fixed-price overrun.")] = False,
-    seed: Annotated[int, typer.Option(help="Simulator: which firm.")] = 1,
+    seed: Annotated[int | None, typer.Option(help="Simulator: which firm.", show_default="1")] = None,
     until: Annotated[
-        datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="Simulator: pretend that it is this date.", show_default="today"),
+        date | None,
+        typer.Option(
+            parser=_day, metavar="DATE", help="Simulator: pretend that it is this date.", show_default="today"
+        ),
     ] = None,
     fail_at: Annotated[int | None, typer.Option(min=1, help="Simulator: let the feed fail in this cycle.")] = None,
     picture: Annotated[
@@ -638,6 +667,8 @@ def monitor_command(
     """Watch unbilled revenue appear: a cycle every 5 seconds until Ctrl-C."""
     settings = _settings(database_url, interval_seconds=interval, threshold_amount=threshold, inbox=inbox_folder)
     source, settings, why = _monitored(source, settings, is_named=database_url is not None)
+    if picture and not picture.parent.is_dir():
+        raise UsageError(f"the folder {picture.parent} for the picture does not exist", "create it, or name another")
     if source is Source.INBOX and (until or fail_at):
         raise UsageError("--until and --fail-at belong to the simulator", "leave them out, or add --source simulator")
     _talk(why)
@@ -651,10 +682,10 @@ def monitor_command(
         mirroring.following(settings, _talk) as mirror,
     ):
         if source is Source.SIMULATOR:
-            feed = _simulator_feed(feeding, settings, seed=seed, until=until and until.date(), fail_at=fail_at)
+            feed = _simulator_feed(feeding, settings, seed=seed, until=until, fail_at=fail_at)
         else:
             feed, is_waiting = _inbox_feed(feeding, settings, has_created=why.startswith("abr: watching"))
-        clock = _simulated_clock(until.date(), settings) if until else reconciliation_engine.utc_now
+        clock = _simulated_clock(until, settings) if until else reconciliation_engine.utc_now
         database.tidies(connection)
         if publisher is not None:
             publisher.tidies = True
@@ -670,7 +701,7 @@ def monitor_command(
                 desk,
                 is_waiting,
                 mirror=mirror,
-                until=until and until.date(),
+                until=until,
                 cycles=cycles,
                 is_strict=strict,
                 picture=picture,
@@ -733,24 +764,26 @@ def _simulated_clock(until: date, settings: Settings) -> Callable[[], datetime]:
     return clock
 
 
-Feed = Callable[[datetime], None]
+Feed = Callable[[datetime], Sequence[str]]  # returns the files that lie rejected
 
 
 def _simulator_feed(
-    connection: Connection, settings: Settings, *, seed: int, until: date | None, fail_at: int | None
+    connection: Connection, settings: Settings, *, seed: int | None, until: date | None, fail_at: int | None
 ) -> Feed:
     if _is_simulated(connection) is None:
         day = until or settings_module.today(settings, _now())
-        _simulate(connection, seed=seed, until=day, size=data_simulator.FirmSize(), now=_now())
+        _simulate(connection, seed=1 if seed is None else seed, until=day, size=data_simulator.FirmSize(), now=_now())
     told = json.loads(
         _rows(connection, "select parameters from source.load where parameters is not null order by load_id limit 1")[
             0
         ]["parameters"]
     )
+    if seed not in (None, told["seed"]):
+        _talk(f"abr: the firm that is there is of seed {told['seed']}; for another one name another --database")
     size = data_simulator.FirmSize(told["logs"], told["contracts"], told["days"])
     cycle = 0
 
-    def feed(now: datetime) -> None:
+    def feed(now: datetime) -> Sequence[str]:
         nonlocal cycle
         cycle += 1
         if cycle == fail_at:
@@ -769,6 +802,7 @@ def _simulator_feed(
         )
         with connection.begin():
             loading.load(connection, incoming, source=SIMULATOR, format_name=SIMULATOR, now=now)
+        return ()
 
     return feed
 
@@ -785,19 +819,23 @@ def _inbox_feed(connection: Connection, settings: Settings, *, has_created: bool
     if folder is None:
         raise UsageError("a database in memory has no inbox", "name a folder with --inbox")
     if has_created and not folder.exists():
-        folder.mkdir(parents=True)
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise UsageError(f"the inbox {folder} cannot be made: {error.strerror}", "name one with --inbox") from error
     box = inbox.Inbox(folder, quiet_seconds=min(settings.interval_seconds, _SETTLING_SECONDS))
     with suppress(DataIntegrityError):  # the first cycle says it
         if inbox.look_into(box):
             # What lies there already is for the first cycle, provided nobody is still writing it.
             sleep(box.quiet_seconds)
 
-    def feed(now: datetime) -> None:
+    def feed(now: datetime) -> Sequence[str]:
         def load_one(path: Path) -> None:
             _load(connection, [path], as_="auto", now=now)
 
         for path, error in inbox.take(box, load_one):
             _talk(f"abr: inbox: {path.name} " + (f"rejected: {error.message}" if error else "loaded"))
+        return inbox.rejected(box)
 
     return feed, lambda: inbox.is_waiting(box)
 
@@ -839,7 +877,7 @@ def _watch(  # noqa: C901, PLR0915  one loop: what it draws and what it does bel
         answers = _serve(desk, settings, connection.engine, interrupts)
         try:
             with database.explained(settings_module.database_path(settings)):
-                feed(now)
+                rejected = feed(now)
         except DataIntegrityError as error:
             reconciliation_engine.record_halt(
                 connection,
@@ -864,6 +902,7 @@ def _watch(  # noqa: C901, PLR0915  one loop: what it draws and what it does bel
         _publish(publisher, mirror=mirror)
         _send(desk, answers)
         before, shown = shown, _snapshot(connection, asdict(run), decimals, source, shown)
+        shown = replace(shown, rejected_files=rejected)
         if live:
             draw(settings.interval_seconds)
         else:
@@ -955,8 +994,7 @@ def _snapshot(
     set_aside = _rows(
         connection,
         "select string_split(reasons, ',') as reasons, count(*) as row_count, "
-        "coalesce(sum(seconds) filter (where entity = 'time_logs' and seconds > 0), 0) as seconds "
-        "from report.quarantine where state = 'open' group by quarantine.reasons",
+        f"{_AT_RISK} from report.quarantine where state = 'open' group by quarantine.reasons",
     )
     reasons: Counter[str] = Counter()
     for row in set_aside:
@@ -974,7 +1012,7 @@ def _snapshot(
         overruns=overruns,
         quarantine_reasons=reasons,
         quarantined_rows=sum(row["row_count"] for row in set_aside),
-        quarantined_hours=sum(row["seconds"] for row in set_aside) / reconciliation_engine.SECONDS_PER_HOUR,
+        quarantined_hours=sum(row["seconds_at_risk"] for row in set_aside) / reconciliation_engine.SECONDS_PER_HOUR,
         changes=changes,
         changed_run=changed_run,
     )
@@ -1002,12 +1040,19 @@ def run_command(
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help=f"End with {FLAGGED_EXIT_CODE} when a contract is flagged.")
     ] = False,
+    is_forced: Annotated[bool, typer.Option("--force", help="Also for a date more than a year ahead.")] = False,
     form: FormatOption = Format.TABLE,
 ) -> int:
     """Reconcile once, for cron and scripts."""
     settings = _settings(database_url, threshold_amount=threshold)
+    today = settings_module.today(settings, _now())
+    day = as_of or today
+    if (day - today).days > _DAYS_AHEAD_MAX and not is_forced:
+        raise UsageError(
+            f"{day} is more than a year ahead, and no later run could be for an earlier date",
+            "check the year; or add --force",
+        )
     with _opened(settings) as connection:
-        day = as_of.date() if as_of else settings_module.today(settings, _now())
         with monitor.Signals(_interrupt(connection)) as signals, signals.working(), _progress("reconciling") as tell:
             run = _run(connection, settings, day, is_strict=strict, progress=tell)
         if signals.interrupted:
@@ -1037,7 +1082,9 @@ def run_command(
     "[bold]abr load toggl-export.csv --covers 2026-03-01..2026-03-31[/]",
 )
 def load_command(
-    paths: Annotated[list[Path], typer.Argument(help="Files, or folders of them: csv, jsonl, parquet.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATHS...", help="Files, or folders of them: csv, jsonl, parquet.")
+    ],
     as_: Annotated[
         str,
         typer.Option("--as", help="auto, canonical, or a tool: " + ", ".join(f.name for f in formats.FORMATS) + "."),
@@ -1061,8 +1108,10 @@ def load_command(
     """Load your own files; loading the same rows again changes nothing."""
     settings = _settings(database_url)
     _span(covers)
+    if "" in paths:
+        raise UsageError("one of the paths is empty", "name a file or a folder; was it a variable that is not set?")
     arguments = {
-        "paths": list(map(str, paths)),
+        "paths": paths,
         "as": as_,
         "source": source,
         "complete": complete,
@@ -1175,6 +1224,9 @@ def _load(
     for part in reading.incoming:
         if part.ignored_columns:
             _talk(f"abr: {part.dataset}: unknown columns ignored: {', '.join(part.ignored_columns)}")
+    if reading.left_out:
+        names = ", ".join(path.name for path in reading.left_out)
+        _talk(f"abr: left out, as their names are no data set's: {names}; load such a file by its own path")
     if tell:
         tell("storing", None)
     with connection.begin():
@@ -1217,20 +1269,26 @@ def simulate_command(
     ] = None,
     days: Annotated[int, typer.Option(min=1, max=36500, help="How many days back.")] = 120,
     until: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day of work.", show_default="today")
+        date | None, typer.Option(parser=_day, metavar="DATE", help="Last day of work.", show_default="today")
     ] = None,
     seed: Annotated[int, typer.Option(help="Another number, another firm.")] = 1,
     out: Annotated[
         Path | None, typer.Option(help="Write canonical files to this folder instead of a database.")
     ] = None,
+    is_forced: Annotated[bool, typer.Option("--force", help="Replace the files that --out finds there.")] = False,
     files: Annotated[
         FileKind | None,
         typer.Option(help="What files --out writes; Parquet is smaller and loads faster.", show_default="csv"),
     ] = None,
-    database_url: DatabaseOption = None,
+    database_url: Annotated[
+        str | None,
+        typer.Option("--database", help="Database file, or a duckdb:/// URL.", show_default="abr-demo.duckdb"),
+    ] = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Write a synthetic firm, by default to abr-demo.duckdb; the same seed and date give the same data."""
+    if out and database_url:
+        raise UsageError("--out writes files and --database a database", "leave one of them out")
     if files and not out:
         raise UsageError("--files says what --out writes", "add --out FOLDER, or leave --files out to write a database")
     settings = _settings(database_url)
@@ -1238,11 +1296,14 @@ def simulate_command(
         settings = settings_module.on_database(settings, DEMO_DATABASE, "the demo")
     count = _count(logs)
     size = data_simulator.FirmSize(count, contracts or max(40, count // 500), days)
-    day = until.date() if until else settings_module.today(settings, _now())
+    day = until or settings_module.today(settings, _now())
     if day.toordinal() <= days:
         raise UsageError(f"{days} days before {day} the calendar has not begun", "take fewer days, or a later --until")
     if out:
-        _write_files(out, f".{files or FileKind.CSV}", seed=seed, until=day, size=size)
+        suffix = f".{files or FileKind.CSV}"
+        if not is_forced:
+            _require_no_files(out, suffix)
+        _write_files(out, suffix, seed=seed, until=day, size=size)
         return
     path = settings_module.database_path(settings)
     with _opened(settings) as connection:
@@ -1288,6 +1349,15 @@ def _simulate(
             )
 
 
+def _require_no_files(folder: Path, suffix: str) -> None:
+    there = [name for name in loading.DATASETS if (folder / f"{name}{suffix}").exists()]
+    if there:
+        raise UsageError(
+            f"{folder} holds {there[0]}{suffix} already, which may be somebody's real data",
+            "name another folder, or add --force to replace it",
+        )
+
+
 def _write_files(folder: Path, suffix: str, *, seed: int, until: date, size: data_simulator.FirmSize) -> None:
     with database.connect("duckdb:///:memory:") as connection, _progress("simulating") as tell:
         try:
@@ -1305,6 +1375,13 @@ def _write_files(folder: Path, suffix: str, *, seed: int, until: date, size: dat
             raise UsageError(f"{folder} cannot be written: {error.strerror}", "name another folder") from error
     for path in files:
         _write(path.name)
+
+
+# Of rows of report.quarantine: the seconds at risk.
+_AT_RISK = (
+    "coalesce(sum(seconds) filter (where entity = 'time_logs' and state = 'open' and seconds > 0), 0) "
+    "as seconds_at_risk"
+)
 
 
 # ---- results out ----------------------------------------------------------------------------------------------------
@@ -1325,7 +1402,7 @@ def report_command(
     """Show where every contract stands, flagged ones first, with the next step for each."""
     settings = _settings(database_url)
     with _readable(settings) as connection:
-        where = "where (:currency is null or currency = :currency) and (:client is null or client = :client)"
+        where = "where (:currency is null or currency = upper(:currency)) and (:client is null or client = :client)"
         worth = (
             "(leakage_amount > 0 or overbilled_amount > 0 or exposure_amount > 0 or quarantined_hours > 0 "
             "or quarantined_line_count > 0)"
@@ -1335,6 +1412,8 @@ def report_command(
             connection, f"select * from report.contract_position {where} {'' if every else 'and ' + worth}", **bound
         )
         total = _rows(connection, f"select count(*) as n from report.contract_position {where}", **bound)[0]["n"]
+        if not total:
+            _tell_unknown(connection, client=client, currency=currency and currency.upper())
         findings = _rows(
             connection,
             "select distinct contract_id, side, class from report.finding "
@@ -1392,6 +1471,8 @@ def findings_command(
         only = f"limit {limit}" if form is Format.TABLE else ""
         rows = _rows(connection, f"select * from {view} {where} order by {order} {only}", **bound)
         total = _rows(connection, f"select count(*) as n from {view} {where}", **bound)[0]["n"]
+        if not total:
+            _tell_unknown(connection, contract=contract)
         decimals = _decimals(connection)
         columns = _columns(connection, view)
     _print_rows(rows, form, show.findings_table(rows, decimals=decimals, total_count=total), columns)
@@ -1406,6 +1487,15 @@ def _rules(connection: Connection, *folders: str) -> list[str]:
         "where view_name != 'all_rules' order by 2",
     )
     return [row["view_name"] for row in names if row["schema_name"] in folders]
+
+
+def _tell_unknown(connection: Connection, **asked_for: str | None) -> None:
+    """Say of what was asked for that no contract has it: nothing found may be a word mistyped."""
+    for what, value in asked_for.items():
+        column = "contract_id" if what == "contract" else what
+        known = f"select 1 from report.contract_position where {column} = :value limit 1"
+        if value is not None and not _rows(connection, known, value=value):
+            _talk(f"abr: there is no {what} {value}; abr report --all shows those there are")
 
 
 def _require_choice(what: str, value: str, choices: Sequence[str]) -> None:
@@ -1610,9 +1700,10 @@ def quarantine_command(
         rows = _rows(
             connection, f"select * from {view} {where} order by entity, key, opened_run_id, {order} {only}", **bound
         )
-        total = _rows(connection, f"select count(*) as n from {view} {where}", **bound)[0]["n"]
+        total = _rows(connection, f"select count(*) as n, {_AT_RISK} from {view} {where}", **bound)[0]
         columns = _columns(connection, view)
-    _print_rows(rows, form, show.quarantine_table(rows, total_count=total), columns)
+    table = show.quarantine_table(rows, total_count=total["n"], seconds_at_risk=total["seconds_at_risk"])
+    _print_rows(rows, form, table, columns)
 
 
 @quarantine_app.command(
@@ -1752,6 +1843,7 @@ def _compact_work(
     request_id: str | None,  # noqa: ARG001
 ) -> handover.Answer:
     path = settings_module.database_path(settings)
+    database.write_log(connection)  # so that what it holds counts before, too
     before = path.stat().st_size if path else 0
     compacting.compact(connection, lambda table, share: tell(f"sorting {table}", share))
     return {"bytes_before": before, "bytes_after": path.stat().st_size if path else 0}

@@ -44,6 +44,7 @@ SEVERITY_STYLES = {"critical": "red", "watch": "yellow"}
 SIDE_STYLES = {"pending": "dim", "noise": "dim", "written_off": "dim"}
 WARNING_STYLE = "bold yellow"
 QUARANTINE_STYLE = "bold magenta"
+REJECTED_STYLE = "bold red"
 
 _GAP = 2
 _TEXT_WIDTH_MAX = 40
@@ -437,16 +438,16 @@ FINDING_COLUMNS = (
 )
 FINDING_HISTORY_COLUMNS = (
     Column("finding_id", "Finding", whole=True),
-    Column("version", "Version", "count"),
+    Column("version", "Version", "count", leave=3),
     Column("state", "State", whole=True),
-    Column("contract_id", "Contract", whole=True),
-    Column("side", "Side", leave=4, whole=True),
-    Column("class", "Class", leave=1, whole=True),
+    Column("contract_id", "Contract", leave=1, whole=True),
+    Column("side", "Side", whole=True),
+    Column("class", "Class", leave=2, whole=True),
     Column("amount", "Amount", "money", none=UNKNOWN),
     Column("valid_from_run_id", "From run", "figure"),
     Column("valid_to_run_id", "To run", "figure"),
-    Column("valid_from_at", "From", "moment", leave=3),
-    Column("about", "About", leave=2),
+    Column("valid_from_at", "From", "moment", leave=5),
+    Column("about", "About", leave=4),
 )
 QUARANTINE_COLUMNS = (
     Column("quarantine_id", "Row", whole=True),
@@ -461,7 +462,15 @@ QUARANTINE_COLUMNS = (
     Column("opened_run_id", "Since run", "figure", leave=6),
 )
 QUARANTINE_HISTORY_COLUMNS = (
-    *QUARANTINE_COLUMNS[:-1],
+    Column("quarantine_id", "Row", whole=True),
+    Column("entity", "Data set", leave=4, whole=True),
+    Column("key", "Key", whole=True),
+    Column("contract_id", "Contract", leave=5),
+    Column("client", "Client", leave=6),
+    Column("seconds", "Hours", "seconds", leave=2),
+    Column("state", "State", whole=True),
+    Column("reasons", "Reasons", "list", leave=1),
+    Column("detail", "Detail", "words", leave=3),
     Column("waived_by", "Waived by", optional=True),
     Column("valid_from_run_id", "From run", "figure"),
     Column("valid_to_run_id", "To run", "figure"),
@@ -604,16 +613,19 @@ def findings_table(rows: Sequence[Row], *, decimals: Decimals, total_count: int 
     )
 
 
-def quarantine_table(rows: Sequence[Row], *, total_count: int | None = None) -> RenderableType:
-    """Return rows of report.quarantine under the heading they are known by; or rows of its history, a version each."""
+def quarantine_table(
+    rows: Sequence[Row], *, total_count: int | None = None, seconds_at_risk: Decimal | int = 0
+) -> RenderableType:
+    """Return rows of report.quarantine under the heading they are known by; or rows of its history, a version each.
+
+    `total_count` and `seconds_at_risk` are those of all there are.
+    """
     if rows and "valid_from_run_id" in rows[0]:
         return rows_table(rows, QUARANTINE_HISTORY_COLUMNS, total_count=total_count, rest="take --format csv for all")
     count = len(rows) if total_count is None else total_count
-    seconds = sum((Decimal(row["seconds"] or 0) for row in rows), Decimal(0))
     if not rows:
         return Text("quarantine is empty")
-    at_risk = f", {hours(seconds / 3600)} hours" if count == len(rows) else ""
-    heading = Text.assemble(("⚠ QUARANTINE", QUARANTINE_STYLE), f"  {_counted(count, 'row')}{at_risk}")
+    heading = _quarantine_heading(count, Decimal(seconds_at_risk) / 3600)
     table = rows_table(rows, QUARANTINE_COLUMNS, total_count=total_count, rest="take --format csv for all")
     return Group(heading, table)
 
@@ -710,7 +722,7 @@ class Snapshot:
     of them, where that is more. `totals` are rows like those of totals_by_currency, over all contracts. `overruns` has
     a row for each contract with open fixed_price_overrun findings: what they add up to, amount None where one is
     unknown. `changes` are rows of audit.finding with a `change` (opened, changed, closed), those of `changed_run`, the
-    last run that changed anything. Quarantined hours are those at risk.
+    last run that changed anything. Quarantined hours are those at risk. `rejected_files` lie in the inbox's rejected/.
     """
 
     run: Row
@@ -726,14 +738,15 @@ class Snapshot:
     changes: Sequence[Row] = ()
     changed_run: Row | None = None
     next_run_in_seconds: float | None = None
+    rejected_files: Sequence[str] = ()
 
 
 SCREEN_COLUMNS = (
-    Column("severity", "Severity", leave=1, whole=True),
+    Column("severity", "Severity", whole=True),
     Column("client", "Client"),
     Column("contract_id", "Contract", whole=True),
     Column("leakage_amount", "Leakage", "money"),
-    Column("unbilled_hours", "Unbilled h", "hours"),
+    Column("unbilled_hours", "Unbilled h", "hours", leave=1),
     Column("age_days", "Days", "count", leave=3, aside=True),
     Column("overbilled_amount", "Over-billed", "money", leave=2, aside=True),
     Column("exposure_amount", "Exposure", "money", leave=4, aside=True),
@@ -768,6 +781,7 @@ def screen(snapshot: Snapshot, *, width: int, height: int) -> RenderableType:
     grid.add_column(width=right_width)
     left = [_contracts_block(snapshot, left_width)]
     right = [
+        _rejected_block(snapshot, right_width),
         _sums_block(snapshot, right_width),
         _overruns_block(snapshot, right_width),
         _quarantine_block(snapshot, right_width),
@@ -804,7 +818,7 @@ def lines(snapshot: Snapshot, previous: Snapshot | None = None) -> RenderableTyp
             rest="abr report for the rest",
         )
         parts += [Text(""), table]
-    if snapshot.overruns or snapshot.quarantined_rows:
+    if snapshot.overruns or snapshot.quarantined_rows or snapshot.rejected_files:
         parts += [Text(""), _Alerts(snapshot)]
     return Group(*parts, Text("")) if len(parts) > 1 else first
 
@@ -937,6 +951,11 @@ def _contracts_block(snapshot: Snapshot, width: int) -> _Block:
     return _table_block(_flags(snapshot), content, width, count=_position_count(snapshot), turn=9, needed=2)
 
 
+def _rejected_block(snapshot: Snapshot, width: int) -> _Block:
+    listed = _rejected(snapshot, width, 3)
+    return _Block([*listed, Text("")] if listed else [], least=len(listed) + bool(listed), needed=1)
+
+
 def _overruns_block(snapshot: Snapshot, width: int) -> _Block:
     columns = (
         Column("client", "Client"),
@@ -952,8 +971,9 @@ def _overruns_block(snapshot: Snapshot, width: int) -> _Block:
 def _quarantine_block(snapshot: Snapshot, width: int) -> _Block:
     columns = (Column("reason", "Reason", whole=True), Column("rows", "Rows", "count"))
     rows = [{"reason": reason, "rows": count} for reason, count in _reasons(snapshot)]
+    heading = _quarantine_heading(snapshot.quarantined_rows, snapshot.quarantined_hours)
     content = Rows(rows, columns)
-    return _table_block(_quarantine_heading(snapshot), content, width, rows_max=12, turn=4, needed=3)
+    return _table_block(heading, content, width, rows_max=12, turn=4, needed=3)
 
 
 def _changes_block(snapshot: Snapshot, width: int) -> _Block:
@@ -993,7 +1013,7 @@ def _table_block(
 
 def _alerts(snapshot: Snapshot, width: int, height: int) -> list[RenderableType]:
     """Return the warnings in a few lines, as a screen of that height can spare them."""
-    alerts: list[RenderableType] = []
+    alerts: list[RenderableType] = [*_rejected(snapshot, width, 1)]
     overruns = _overruns(snapshot)
     if overruns:
         items = [
@@ -1002,7 +1022,8 @@ def _alerts(snapshot: Snapshot, width: int, height: int) -> list[RenderableType]
         alerts += _listed(_overruns_heading(overruns), items, width, max(1, height // 16))
     if snapshot.quarantined_rows:
         items = [f"{safe(reason)} {count:,}" for reason, count in _reasons(snapshot)]
-        alerts += _listed(_quarantine_heading(snapshot), items, width, max(1, height // 10))
+        heading = _quarantine_heading(snapshot.quarantined_rows, snapshot.quarantined_hours)
+        alerts += _listed(heading, items, width, max(1, height // 10))
     return alerts
 
 
@@ -1076,6 +1097,15 @@ def _overruns(snapshot: Snapshot) -> list[dict[str, Any]]:
     return [{**row, "hours": Decimal(row["seconds"]) / 3600} for row in rows]
 
 
+def _rejected(snapshot: Snapshot, width: int, lines_max: int) -> list[Text]:
+    """Return which files the inbox has rejected, in so many lines; none where there are none."""
+    if not snapshot.rejected_files:
+        return []
+    files = _counted(len(snapshot.rejected_files), "file")
+    heading = Text.assemble(("INBOX", REJECTED_STYLE), f"  {files} rejected, see rejected/*.error.txt")
+    return _listed(heading, [safe(name, 40) for name in snapshot.rejected_files], width, lines_max)
+
+
 def _overruns_heading(overruns: Sequence[Row]) -> Text:
     return Text.assemble(("PROFITABILITY WARNING", WARNING_STYLE), f"  {len(overruns):,} fixed-price over")
 
@@ -1084,11 +1114,11 @@ def _reasons(snapshot: Snapshot) -> list[tuple[str, int]]:
     return sorted(snapshot.quarantine_reasons.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _quarantine_heading(snapshot: Snapshot) -> Text:
-    if not snapshot.quarantined_rows:
+def _quarantine_heading(rows: int, hours_at_risk: Decimal) -> Text:
+    if not rows:
         return Text("quarantine is empty", style="dim")
-    rows = _counted(snapshot.quarantined_rows, "row")
-    return Text.assemble(("⚠ QUARANTINE", QUARANTINE_STYLE), f"  {rows}, {hours(snapshot.quarantined_hours)} h at risk")
+    told = f"  {_counted(rows, 'row')}, {hours(hours_at_risk)} h at risk"
+    return Text.assemble(("⚠ QUARANTINE", QUARANTINE_STYLE), told)
 
 
 def _severity_style(position: Row) -> str:
@@ -1106,7 +1136,7 @@ def _shown(snapshot: Snapshot) -> tuple[object, ...]:
         sorted((name, str(value)) for name, value in row.items() if name not in moving)
         for row in flagged_first(snapshot.positions)
     ]
-    return positions, _overruns(snapshot), _reasons(snapshot), snapshot.quarantined_rows
+    return positions, _overruns(snapshot), _reasons(snapshot), snapshot.quarantined_rows, snapshot.rejected_files
 
 
 # ---- errors, terminals, pictures ----------------------------------------------------------------------------------

@@ -282,6 +282,11 @@ def _explanation(cause: BaseException | None, path: Path | None) -> ABRError | N
             f"a number, or a sum of them, is larger than can be stored exactly: {message}",
             "look for amounts or hours that cannot be true in what was loaded last, and load them corrected",
         ),
+        (
+            path is not None and "permission denied" in lowered,
+            f"the folder {path and path.parent} of the database cannot be written: {message}",
+            "check who owns the folder, and its mode: DuckDB writes beside the database",
+        ),
         (is_full, f"no space left for the database {path}", "free some disk space"),
         (
             isinstance(cause, duckdb.OutOfMemoryException),

@@ -570,11 +570,10 @@ def _finding(explained: Explained, finding: Row, money: _Money) -> list[Step]:
     own = _Money(finding["currency"], money.decimals, money.minor_unit)
     words = f"{_SIDES.get(finding['side'], finding['side'])}: {_why(explained, finding)}"
     formula = _finding_formula(explained, finding, money)
-    name = finding["finding_id"]
-    accept = "to accept it: abr write-off " if finding["side"] == "leakage" else ""
+    name, accept = finding["finding_id"], "to accept it: abr write-off {} --reason 'why'"
     return [
         Step(finding["class"], f"{formula}; {words}" if formula else words, own.amount(finding["amount"])),
-        Step("  finding", accept + name),
+        Step("  finding", accept.format(name) if finding["side"] == "leakage" else name),
     ]
 
 

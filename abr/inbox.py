@@ -23,6 +23,7 @@ from pathlib import Path
 from abr.exceptions import ABRError, DataIntegrityError
 
 _SUFFIXES = (".csv", ".jsonl", ".parquet")
+_REJECTED, _MESSAGE = "rejected", ".error.txt"
 
 CLOSED_SECONDS = 0.05  # how long a file must have looked the same that nobody has open for writing
 
@@ -57,11 +58,20 @@ def take(
             error = caught
         if _look(path) not in (look, None):
             continue  # half of it was loaded or refused; the whole of it comes later
-        moved = _move(path, inbox.folder / ("rejected" if error else "done"))
+        moved = _move(path, inbox.folder / (_REJECTED if error else "done"))
         if error:
-            _leave_message(moved.with_name(moved.name + ".error.txt"), error)
+            _leave_message(moved.with_name(moved.name + _MESSAGE), error)
         taken.append((path, error))
     return taken
+
+
+def rejected(inbox: Inbox) -> list[str]:
+    """Return the names of the files that lie in rejected/, where they stay until somebody takes them away."""
+    try:
+        names = sorted(path.name for path in (inbox.folder / _REJECTED).iterdir())
+    except OSError:  # mostly there is none; a folder that cannot be read, `take` tells
+        return []
+    return [name for name in names if f"{name}{_MESSAGE}" in names]
 
 
 def is_waiting(inbox: Inbox, *, clock: Callable[[], float] = time.monotonic) -> bool:

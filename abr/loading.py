@@ -264,7 +264,7 @@ def _load_dataset(
     if is_complete and read == 0 and run(f"from {table} where ended_load_id is null and {this_source} limit 1").first():
         raise DataIntegrityError(
             f"{dataset} of source {source} had rows and now comes empty, in a load declared complete",
-            "check the export; if the data set really is empty now, load it without --complete",
+            "check the export: a feed that fails looks like this; without --complete nothing is withdrawn",
         )
 
     # 1. Read every cell. Identical copies collapse: they have one digest.

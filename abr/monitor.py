@@ -19,6 +19,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self, TextIO
 
@@ -214,7 +215,10 @@ def watch(
 
 @contextlib.contextmanager
 def closed_pipe_is_quiet() -> Iterator[None]:
-    """Let `abr report | head` end without a word: a reader that has seen enough is no error."""
+    """Let `abr report | head` end without a word: a reader that has seen enough is no error. Nor is a closed stream."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # as Python has it; also, no file that is opened later should get its number
+            setattr(sys, name, Path(os.devnull).open("r+", encoding="utf-8"))  # noqa: SIM115  for the whole process
     try:
         yield
     except BrokenPipeError:
@@ -223,7 +227,7 @@ def closed_pipe_is_quiet() -> Iterator[None]:
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
-            except BrokenPipeError:
+            except OSError:  # a full disk was told before
                 _write_nowhere(stream)
 
 

@@ -56,7 +56,8 @@ class Reading:
     """What was read. `covers` and `persons` speak of a tool's export only.
 
     An export is complete for the days it spans. Several files may leave days out between them: `spans` says which days
-    each of them covers, and `covers` is None unless all of them together are one span.
+    each of them covers, and `covers` is None unless all of them together are one span. `left_out` are the files of a
+    folder whose names speak of no data set.
     """
 
     format: str
@@ -64,6 +65,7 @@ class Reading:
     covers: tuple[date, date] | None = None
     spans: tuple[tuple[date, date], ...] = ()
     persons: tuple[str, ...] = ()
+    left_out: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ def read(
         tool = sources[0].tool
         if tool:
             return _read_tool(connection, tool, sources, progress)
-        return Reading("canonical", tuple(_read_canonical(connection, sources, progress)))
+        incoming = tuple(_read_canonical(connection, sources, progress))
+        return Reading("canonical", incoming, left_out=_left_out(paths, files))
     finally:
         # In a transaction that an error has aborted there is nothing left to drop.
         with contextlib.suppress(duckdb.Error):
@@ -233,10 +236,18 @@ def _files(paths: Sequence[Path], *, is_tool: bool) -> list[Path]:
     return list(files.values())
 
 
-def _in_folder(folder: Path, *, is_tool: bool) -> list[Path]:
+def _left_out(paths: Sequence[Path], files: Sequence[Path]) -> tuple[Path, ...]:
+    """Return the files of folders that are not among those read, though they are of a kind that could be."""
+    return tuple(file for path in paths if path.is_dir() for file in _readable_files(path) if file not in files)
+
+
+def _readable_files(folder: Path) -> list[Path]:
     with readable(folder):
-        listed = sorted(folder.iterdir())
-    files = [file for file in listed if file.suffix.casefold() in SUFFIXES]
+        return [file for file in sorted(folder.iterdir()) if file.suffix.casefold() in SUFFIXES]
+
+
+def _in_folder(folder: Path, *, is_tool: bool) -> list[Path]:
+    files = _readable_files(folder)
     if not is_tool:
         files = [file for file in files if dataset_named(file.stem)]
     if not files:
