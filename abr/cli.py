@@ -1083,7 +1083,7 @@ def run_command(
 )
 def load_command(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATHS...", help="Files, or folders of them: csv, jsonl, parquet.")
+        list[str], typer.Argument(metavar="PATHS", help="Files, or folders of them: csv, jsonl, parquet.")
     ],
     as_: Annotated[
         str,

@@ -1101,8 +1101,8 @@ def _rejected(snapshot: Snapshot, width: int, lines_max: int) -> list[Text]:
     """Return which files the inbox has rejected, in so many lines; none where there are none."""
     if not snapshot.rejected_files:
         return []
-    files = _counted(len(snapshot.rejected_files), "file")
-    heading = Text.assemble(("INBOX", REJECTED_STYLE), f"  {files} rejected, see rejected/*.error.txt")
+    count = _counted(len(snapshot.rejected_files), "file")
+    heading = Text.assemble(("INBOX", REJECTED_STYLE), f"  {count} rejected, see rejected/")
     return _listed(heading, [safe(name, 40) for name in snapshot.rejected_files], width, lines_max)
 
 

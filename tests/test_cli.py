@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from decimal import Decimal
 from importlib import metadata
@@ -232,7 +233,6 @@ def test_findings_and_quarantine_are_narrowed_down(books):
     assert {row["class"] for row in rows_of("findings", "--side", "leakage")} == {"unbilled"}
     assert {row["contract_id"] for row in rows_of("findings", "--contract", "C-1")} == {"C-1"}
     assert [row["contract_id"] for row in rows_of("findings", "--class", "rate_over")] == ["C-4"]
-    assert rows_of("findings", "--contract", "nobody") == []
     assert [row["key"] for row in rows_of("quarantine", "--reason", "missing_person")] == ["L-6"]
     assert rows_of("quarantine", "--reason", "missing_date") == []
     assert "showing 1 of 2" in abr("findings", "--contract", "C-1", "--limit", 1).out
@@ -346,6 +346,8 @@ MISTAKES = {
     "run --nonsense": "--nonsense",
     "run --as-of 2026-02-30": "2026-02-30",
     "run --as-of today": "today",
+    "run --as-of 2262-03-31": "--force",
+    "simulate --out . --database new.duckdb": "--out",
     "run --threshold many": "many",
     "run --format xml": "xml",
     "load": "PATHS",
@@ -624,10 +626,97 @@ def test_until_is_the_date_of_the_run_in_any_time_zone(simulated, folder, monkey
     assert {row["as_of"] for row in rows_of("history", "--database", path)} == {AS_OF}
 
 
-def test_a_picture_that_cannot_be_written_is_a_mistake_of_use(books):
-    ended = abr("monitor", "--cycles", 1, "--picture", "nowhere/screen.svg")
+@pytest.mark.parametrize(("picture", "runs"), [("nowhere/screen.svg", 1), (".", 2)])
+def test_a_picture_that_cannot_be_written_is_a_mistake_of_use(books, picture, runs):
+    ended = abr("monitor", "--cycles", 1, "--picture", picture)
     assert ended.code == 2
-    assert "nowhere/screen.svg" in ended.err
+    assert picture.split("/")[0] in ended.err
+    assert command_line.query(books, "select count(*) from audit.run") == [(runs,)]  # told first, where it can be
+
+
+def test_what_no_contract_has_is_named_as_it_may_be_mistyped(books):
+    for asked in (["report", "--client", "acme"], ["report", "--currency", "xyz"], ["findings", "--contract", "c-1"]):
+        ended = abr(*asked)
+        assert (ended.code, asked[2].casefold() in ended.err.casefold()) == (0, True)
+    assert abr("report", "--currency", "eur").out == abr("report", "--currency", "EUR").out != "nothing to report\n"
+
+
+def test_an_empty_path_is_not_the_folder_one_is_in(books):
+    ended = abr("load", "")
+    assert (ended.code, ended.out) == (2, "")
+    assert "empty" in ended.err
+
+
+def test_a_date_far_ahead_is_run_where_that_is_meant(books):
+    assert abr("run", "--as-of", "2262-03-31", "--force").code == 0
+
+
+def test_files_that_are_there_are_simulated_over_only_where_that_is_meant(folder):
+    (folder / "rates.csv").write_text("somebody's own")
+    simulated = ["simulate", "--logs", 20, "--out", folder]
+    ended = abr(*simulated)
+    assert (ended.code, "rates.csv" in ended.err, "--force" in ended.err) == (2, True, True)
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("rates.csv", "somebody's own")]
+    assert abr(*simulated, "--force").code == 0
+    assert "somebody" not in (folder / "rates.csv").read_text()
+
+
+def test_files_of_a_folder_that_are_not_loaded_are_named(folder):
+    books = command_line.write_books(folder / "books")
+    (books / "time_logs.csv").rename(books / "timelogs.csv")
+    (books / "notes.txt").write_text("not even a kind that could be")
+    ended = abr("load", books)
+    assert ended.code == 0
+    assert "left out" in ended.err
+    assert "timelogs.csv" in ended.err
+    assert "notes.txt" not in ended.err
+    assert "left out" not in abr("load", books / "timelogs.csv").err
+
+
+def test_hours_at_risk_are_those_of_open_logs_whatever_the_limit(books):
+    logs = [
+        {"time_log_id": f"X-{hours}", "project_id": "P-9", "person": "ann", "worked_on": "2026-02-02", "hours": hours}
+        for hours in ("-50", "7.25", "4")
+    ]
+    extra = command_line.write_csv(books.parent / "time_logs.csv", list(logs[0]), logs)
+    assert abr("load", extra).code == 0
+    assert abr("run", "--as-of", AS_OF).code == 0
+    assert "4 rows, 14.25 h at risk" in abr("quarantine", "--limit", 1).out
+    (waived,) = (row["quarantine_id"] for row in rows_of("quarantine") if row["key"] == "X-4")
+    assert abr("quarantine", "waive", waived, "--reason", "test entry").code == 0
+    assert "4 rows, 10.25 h at risk" in abr("quarantine").out
+
+
+@pytest.mark.parametrize("hurried", range(4))
+def test_ctrl_c_while_the_command_starts_ends_it_without_a_word(books, hurried):
+    process = command_line.started("report")
+    time.sleep(0.1 + 0.1 * hurried)
+    process.send_signal(signal.SIGINT)
+    ended = command_line.ended(process)
+    assert "Traceback" not in ended.err
+    assert "KeyboardInterrupt" not in ended.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_output_that_cannot_be_written_is_told(books, form):
+    with Path("/dev/full").open("w") as full:
+        ended = command_line.ended(command_line.started("report", "--format", form, stdout=full))
+    assert (ended.code, ended.err) == (1, "abr: the output cannot be written: No space left on device\n")
+
+
+def test_output_that_the_encoding_has_no_letters_for_is_told(books):
+    environment = command_line.environment(PYTHONIOENCODING="ascii")
+    ended = command_line.ended(command_line.started("report", env=environment))
+    assert (ended.code, ended.err) == (
+        1,
+        "abr: the output cannot be written as ascii; set PYTHONIOENCODING=utf-8\n",
+    )
+
+
+def test_a_closed_output_is_nowhere(books):
+    shell = [os.environ.get("SHELL", "/bin/sh"), "-c", f"{shlex.quote(sys.executable)} -m abr report >&- 2>&-"]
+    assert subprocess.run(shell, env=command_line.environment(), check=False).returncode == 0
 
 
 def test_ctrl_c_between_two_runs_ends_the_monitor_at_once(books):

@@ -513,6 +513,17 @@ def test_findings_with_versions_are_history():
     )
 
 
+@pytest.mark.parametrize(("width", "height"), [(40, 24), (80, 24), (170, 45)])
+def test_files_the_inbox_has_rejected_stay_on_the_screen(width, height):
+    files = ["time_logs.csv", "invoices.csv"]
+    told = "INBOX  2 files rejected, see rejected/"
+    screen = replace(full(), rejected_files=files)
+    assert told in "\n".join(shown(console.screen(screen, width=width, height=height), width))
+    assert "INBOX" not in "\n".join(shown(console.screen(full(), width=width, height=height), width))
+    quiet = snapshot()
+    assert "INBOX" in "\n".join(shown(console.lines(replace(quiet, rejected_files=files), quiet), 120))
+
+
 def test_every_reason_of_a_quarantined_row_is_shown():
     reasons = "missing_date,missing_duration,missing_person,missing_project,unparseable_value"
     row = {
@@ -530,8 +541,8 @@ def test_every_reason_of_a_quarantined_row_is_shown():
         "opened_run_id": 2,
         "opened_at": datetime(2026, 1, 1),
     }
-    text = shown(console.quarantine_table([row]), 80)
-    assert text[0] == "⚠ QUARANTINE  1 row, 1.50 hours"
+    text = shown(console.quarantine_table([row], seconds_at_risk=5_400), 80)
+    assert text[0] == "⚠ QUARANTINE  1 row, 1.50 h at risk"
     assert all(reason in "\n".join(text) for reason in reasons.split(","))
     assert shown(console.quarantine_table([])) == ["quarantine is empty"]
 

@@ -332,7 +332,9 @@ def test_what_was_billed_and_what_is_missing_can_be_redone(connection, name):
 def test_a_leakage_finding_says_how_to_accept_it(connection):
     explained, sections = explain(connection, firm({}, TWO_LOGS))
     (finding,) = explained.findings
-    assert f"to accept it: abr write-off {finding['finding_id']}" in [step.formula for step in flat(sections)]
+    assert f"to accept it: abr write-off {finding['finding_id']} --reason 'why'" in [
+        step.formula for step in flat(sections)
+    ]
 
 
 def test_a_log_that_is_not_due_says_when_it_will_be(connection):

@@ -195,6 +195,9 @@ def test_a_rejected_file_lies_beside_the_reason_and_the_next_file_is_taken(box):
     assert taken(box, load) == [("a.csv", "a.csv: lacks a column"), ("b.csv", None)]
     assert names(box.folder) == ["done/b.csv", "rejected/a.csv", "rejected/a.csv.error.txt"]
     assert (box.folder / "rejected/a.csv.error.txt").read_text() == "a.csv: lacks a column\nadd it\n"
+    assert inbox.rejected(box) == ["a.csv"]
+    (box.folder / "rejected/a.csv").unlink()
+    assert inbox.rejected(box) == []
 
 
 def test_twins_by_name_do_not_replace_one_another(box):
@@ -310,6 +313,7 @@ def test_a_bad_file_is_rejected_and_the_monitor_goes_on(folder, box):
     ended = watched(2)
     assert ended.code == 0, ended.err
     assert "projects.csv rejected: " in ended.err
+    assert "INBOX  4 files rejected, see rejected/: " in ended.out
     assert "time_logs.csv loaded" in ended.err
     assert not command_line.UNSAFE.search(ended.err)
     assert "run 2" in ended.out
