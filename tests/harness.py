@@ -20,7 +20,7 @@ AS_OF = dt.date(2026, 3, 31)
 NOW = dt.datetime(2026, 3, 31, 12, 0)
 DEFAULT = Thresholds(Decimal("1500.00"))
 # Of how many drawn firms the property that is tested most is tested; the others in proportion to what one costs.
-EXAMPLES = int(os.environ.get("ABR_TEST_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("ABR_TEST_EXAMPLES", "20"))
 _EXAMPLES_MIN = 5
 
 
