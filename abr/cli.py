@@ -946,6 +946,15 @@ def _silent() -> Iterator[None]:
     yield None
 
 
+_SUMMED = (column.name for column in show.TOTAL_COLUMNS if column.kind in {"money", "hours"})
+_TOTALS = (
+    "select currency, count(*) as contract_count, count(*) filter (where is_flagged) as flagged_count, "
+    "count(*) filter (where severity = 'watch') as watch_count, "
+    + ", ".join(f"sum({name})::decimal(38, 4) as {name}" for name in _SUMMED)
+    + " from report.contract_position"
+)
+
+
 def _snapshot(
     connection: Connection,
     run: Mapping[str, Any],
@@ -975,16 +984,7 @@ def _snapshot(
             "case when count(*) = count(amount) then sum(amount)::decimal(38, 4) end as amount "
             "from report.finding where class = 'fixed_price_overrun' group by contract_id order by contract_id",
         )
-    totals = _rows(
-        connection,
-        "select currency, count(*) as contract_count, count(*) filter (where is_flagged) as flagged_count, "
-        "count(*) filter (where severity = 'watch') as watch_count, "
-        + ", ".join(
-            f"sum({name})::decimal(38, 4) as {name}"
-            for name in (column.name for column in show.TOTAL_COLUMNS if column.kind in {"money", "hours"})
-        )
-        + " from report.contract_position group by currency order by currency",
-    )
+    totals = _rows(connection, f"{_TOTALS} group by currency order by currency")
     positions = _rows(
         connection,
         "select * from report.contract_position where leakage_amount > 0 or overbilled_amount > 0 "
@@ -1377,6 +1377,8 @@ def _write_files(folder: Path, suffix: str, *, seed: int, until: date, size: dat
         _write(path.name)
 
 
+# Of rows of report.finding. Some are in no sum: those of an unknown amount, or in another currency.
+_NEEDS_SOMEBODY = "side in ('leakage', 'overbilled', 'exposure')"
 # Of rows of report.quarantine: the seconds at risk.
 _AT_RISK = (
     "coalesce(sum(seconds) filter (where entity = 'time_logs' and state = 'open' and seconds > 0), 0) "
@@ -1405,7 +1407,8 @@ def report_command(
         where = "where (:currency is null or currency = upper(:currency)) and (:client is null or client = :client)"
         worth = (
             "(leakage_amount > 0 or overbilled_amount > 0 or exposure_amount > 0 or quarantined_hours > 0 "
-            "or quarantined_line_count > 0)"
+            "or quarantined_line_count > 0 or contract_id in (select contract_id from report.finding where "
+            f"{_NEEDS_SOMEBODY}))"
         )
         bound = {"currency": currency, "client": client}
         positions = _rows(
@@ -1416,16 +1419,16 @@ def report_command(
             _tell_unknown(connection, client=client, currency=currency and currency.upper())
         findings = _rows(
             connection,
-            "select distinct contract_id, side, class from report.finding "
-            "where side in ('leakage', 'overbilled', 'exposure')",
+            f"select distinct contract_id, side, class from report.finding where {_NEEDS_SOMEBODY}",
         )
+        totals = _rows(connection, f"{_TOTALS} {where} group by currency order by currency", **bound)
         decimals = _decimals(connection)
         columns = _columns(connection, "report.contract_position")
     rows = show.flagged_first(show.with_next_step(positions, findings))
     limit = len(rows) if every else _ROWS_SHOWN
     if form is Format.TABLE:
         shown = rows[:limit]
-        _print(show.report(shown, decimals=decimals, findings=findings, total_count=total))
+        _print(show.report(shown, decimals=decimals, findings=findings, totals=totals, total_count=total))
         return
     _print_rows(rows, form, "", [*columns, "next_step"])
 

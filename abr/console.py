@@ -516,7 +516,7 @@ SETTING_COLUMNS = (
 def next_step(position: Row, classes: Collection[str] = ()) -> str:
     """Return what to do about a position, the first thing first: ask, re-issue, invoice, credit.
 
-    `classes` are those of the contract's open findings; without them nothing is known of voided invoices.
+    `classes` are those of the contract's open findings that need somebody: leakage, over-billed, exposure.
     """
     steps = []
     if position["quarantined_line_count"]:
@@ -526,9 +526,9 @@ def next_step(position: Row, classes: Collection[str] = ()) -> str:
             steps.append("re-issue")
         if set(classes) & {"unbilled", "late_entry", "hours_short", "rate_under"} or "re-issue" not in steps:
             steps.append("invoice")
-    if position["overbilled_amount"]:
+    if position["overbilled_amount"] or "currency_mismatch" in classes:  # what is in another currency is in no sum
         steps.append("credit")
-    if not steps and (position["quarantined_hours"] or position["exposure_amount"]):
+    if not steps and (position["quarantined_hours"] or position["exposure_amount"] or classes):  # of unknown amount
         steps.append("ask")
     return ", ".join(steps) or NONE
 
@@ -582,12 +582,14 @@ def report(
     *,
     decimals: Decimals,
     findings: Iterable[Row] = (),
+    totals: Sequence[Row] = (),
     total_count: int | None = None,
     rest: str = "abr report --all for the rest",
 ) -> RenderableType:
     """Return current positions, flagged first in red, then watch in yellow, with next steps; and totals per currency.
 
-    `positions` are rows of report.contract_position, `total_count` how many contracts there are in all.
+    `positions` are rows of report.contract_position, `total_count` how many contracts there are in all, `totals` rows
+    like those of totals_by_currency over all of these.
     """
     shown = flagged_first(with_next_step(positions, findings))
     if not shown:
@@ -595,8 +597,9 @@ def report(
     contracts = rows_table(
         shown, POSITION_COLUMNS, decimals=decimals, style=_severity_style, total_count=total_count, rest=rest
     )
-    totals = Rows(totals_by_currency(shown), TOTAL_COLUMNS, decimals)
-    return Group(contracts, Text(""), Text("Totals of these contracts", style="bold"), totals)
+    count = len(shown) if total_count is None else total_count
+    heading = Text(f"Totals of {'all ' if count > 1 else ''}{_counted(count, 'contract')}", style="bold")
+    return Group(contracts, Text(""), heading, Rows(totals or totals_by_currency(shown), TOTAL_COLUMNS, decimals))
 
 
 def findings_table(rows: Sequence[Row], *, decimals: Decimals, total_count: int | None = None) -> RenderableType:

@@ -178,7 +178,7 @@ def _ways_out(rows: Sequence[Row]) -> list[Step]:
         if row["state"] == "waived":
             steps.append(Step("Waived", f"by {row['waived_by']}: {row['waived_reason']}"))
         else:
-            steps.append(Step("or accept it", f"abr quarantine waive {row['quarantine_id']}"))
+            steps.append(Step("or accept it", f"abr quarantine waive {row['quarantine_id']} --reason 'why'"))
     return steps
 
 
@@ -703,7 +703,7 @@ def _of_contract(explained: Explained, money: _Money) -> list[Section]:
         Section("Terms that do something", _terms(contract, money)),
         Section("Rates", _rate_list(explained.rates, money)),
         Section("Its time logs", _log_counts(explained.logs)),
-        Section("Findings", _classes(explained.findings, money)),
+        Section("Findings", _classes(explained, money)),
         Section("Do the figures add up", _identity(explained.findings, position, money)),
         Section("Is it flagged", _flag(contract, position, money)),
         Section("Beside the position", _beside(position, money)),
@@ -747,9 +747,9 @@ def _log_counts(logs: Sequence[Row]) -> list[Step]:
     return steps or [Step("None", "no log belongs to it")]
 
 
-def _classes(findings: Sequence[Row], money: _Money) -> list[Step]:
+def _classes(explained: Explained, money: _Money) -> list[Step]:
     groups: dict[tuple[str, str, str | None], list[Row]] = defaultdict(list)
-    for finding in findings:
+    for finding in explained.findings:
         groups[finding["side"], finding["class"], finding["currency"]].append(finding)
     steps = []
     order = ("leakage", "written_off", "pending", "noise", "overbilled", "exposure")
@@ -762,7 +762,9 @@ def _classes(findings: Sequence[Row], money: _Money) -> list[Step]:
         if len(known) < len(group):
             words += f", {len(group) - len(known)} of unknown amount"
         steps.append(Step(name, f"{total}; {words}" if total else words, own.amount(sum(known, Decimal(0)))))
-    return steps or [Step("None", "everything owed was billed, and nothing else")]
+    is_set_aside = explained.reasons or any(row["status"] == "quarantined" for row in explained.logs)
+    none = "what is in quarantine was not looked at" if is_set_aside else "everything owed was billed, and nothing else"
+    return steps or [Step("None", none)]
 
 
 def _identity(findings: Sequence[Row], position: Row, money: _Money) -> list[Step]:

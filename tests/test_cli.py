@@ -634,6 +634,46 @@ def test_a_picture_that_cannot_be_written_is_a_mistake_of_use(books, picture, ru
     assert command_line.query(books, "select count(*) from audit.run") == [(runs,)]  # told first, where it can be
 
 
+def test_a_contract_whose_findings_are_in_no_sum_is_reported_too_and_the_totals_are_those_of_all(folder, monkeypatch):
+    term = {"client": "Acme", "currency": "EUR", "starts_on": "2026-01-01"}
+    fixed = {"billing_model": "fixed_price", "cap_minutes": "60"}
+    invoice = {"contract_id": "C-USD", "issued_on": "2026-02-28", "status": "issued"}
+    line = {"kind": "time", "time_log_id": "L-USD", "line_no": "1", "hours": "2"}
+    log = {"person": "ann", "worked_on": "2026-02-02", "hours": "2"}
+    books = {
+        "contracts": [
+            {"contract_id": "C-USD", **term},
+            {"contract_id": "C-OVER", **term, **fixed},
+            *({"contract_id": f"C-{name}", **term} for name in ("A", "B", "IDLE")),
+        ],
+        "projects": [{"project_id": f"P-{name}", "contract_id": f"C-{name}"} for name in ("USD", "OVER", "A", "B")],
+        "rates": [
+            {"contract_id": f"C-{name}", "hourly_rate": "100", "valid_from": "2026-01-01"} for name in ("USD", "A", "B")
+        ],
+        "time_logs": [
+            {"time_log_id": f"L-{name}", "project_id": f"P-{name}", **log} for name in ("USD", "OVER", "A", "B")
+        ],
+        "invoices": [
+            {"invoice_id": "INV-EUR", "currency": "EUR", **invoice},
+            {"invoice_id": "INV-USD", "currency": "USD", **invoice},
+        ],
+        "invoice_lines": [
+            {"invoice_id": "INV-EUR", "net_amount": "200.00", **line},
+            {"invoice_id": "INV-USD", "net_amount": "900.00", **line},
+        ],
+    }
+    assert abr("load", command_line.write_books(folder / "books", books)).code == 0
+    assert abr("run", "--as-of", AS_OF).code == 0
+    steps = {row["contract_id"]: row["next_step"] for row in rows_of("report")}
+    assert steps == {"C-USD": "credit", "C-OVER": "ask", "C-A": "invoice", "C-B": "invoice"}
+    monkeypatch.setattr(cli, "_ROWS_SHOWN", 1)
+    ended = abr("report")
+    assert "showing 1 of 5" in ended.out
+    totals = ended.out[ended.out.index("Totals of all 5 contracts") :]
+    assert re.search(r"EUR +400\.00 ", totals)
+    assert totals in abr("report", "--all").out
+
+
 def test_what_no_contract_has_is_named_as_it_may_be_mistyped(books):
     for asked in (["report", "--client", "acme"], ["report", "--currency", "xyz"], ["findings", "--contract", "c-1"]):
         ended = abr(*asked)

@@ -403,7 +403,9 @@ def test_negative_amounts_stay_numbers_in_csv():
         ({"overbilled_amount": Decimal(1)}, ("hours_over",), "credit"),
         ({"exposure_amount": Decimal(1)}, ("unapproved",), "ask"),
         ({"quarantined_hours": Decimal(1)}, (), "ask"),
-        ({"pending_amount": Decimal(1)}, ("not_due",), "–"),
+        ({"pending_amount": Decimal(1)}, (), "–"),
+        ({}, ("out_of_term",), "ask"),
+        ({}, ("currency_mismatch",), "credit"),
     ],
 )
 def test_every_position_has_a_next_step(fields, classes, step):
@@ -445,7 +447,7 @@ def test_the_report_names_the_worst_first_and_its_next_step():
         "terminal or take --format csv",
         "showing 2 of 9; abr report --all for the rest",
         "",
-        "Totals of these contracts",
+        "Totals of all 9 contracts",
         "Currency   Leakage  Over-billed  Exposure  Pending  Unbilled h  Quarantined h",
         "─────────────────────────────────────────────────────────────────────────────",
         "EUR       3,200.50        10.00      0.00     0.00       32.01           0.00",
