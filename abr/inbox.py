@@ -69,9 +69,9 @@ def rejected(inbox: Inbox) -> list[str]:
     """Return the names of the files that lie in rejected/, where they stay until somebody takes them away."""
     try:
         names = sorted(path.name for path in (inbox.folder / _REJECTED).iterdir())
-    except OSError:  # mostly there is none; a folder that cannot be read, `take` tells
+    except OSError:  # mostly there is none; one that cannot be used, the next rejected file tells
         return []
-    return [name for name in names if f"{name}{_MESSAGE}" in names]
+    return [name for name in names if not name.endswith(_MESSAGE)]
 
 
 def is_waiting(inbox: Inbox, *, clock: Callable[[], float] = time.monotonic) -> bool:

@@ -107,7 +107,7 @@ def read(
         if tool:
             return _read_tool(connection, tool, sources, progress)
         incoming = tuple(_read_canonical(connection, sources, progress))
-        return Reading("canonical", incoming, left_out=_left_out(paths, files))
+        return Reading("canonical", incoming, left_out=_left_out(paths))
     finally:
         # In a transaction that an error has aborted there is nothing left to drop.
         with contextlib.suppress(duckdb.Error):
@@ -236,9 +236,10 @@ def _files(paths: Sequence[Path], *, is_tool: bool) -> list[Path]:
     return list(files.values())
 
 
-def _left_out(paths: Sequence[Path], files: Sequence[Path]) -> tuple[Path, ...]:
-    """Return the files of folders that are not among those read, though they are of a kind that could be."""
-    return tuple(file for path in paths if path.is_dir() for file in _readable_files(path) if file not in files)
+def _left_out(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """Return the files of folders that are of a kind that could be read, but named for no data set."""
+    folders = (path for path in paths if path.is_dir())
+    return tuple(file for folder in folders for file in _readable_files(folder) if not dataset_named(file.stem))
 
 
 def _readable_files(folder: Path) -> list[Path]:
