@@ -6,10 +6,12 @@ import sys
 
 # For each statement DuckDB makes and drops thousands of small objects, and thousands of blocks of some kilobytes for
 # its vectors. The GNU C library keeps seven objects of a size at hand for each thread, the allocator that DuckDB brings
-# along on Linux no block above 32 kB and few below; for more either takes locks and walks its lists.
+# along on Linux no block above 32 kB and few below, of which it lets some go after every 64 kB it has given out; for
+# more either takes locks and walks its lists.
 TUNABLES = {
     "GLIBC_TUNABLES": "glibc.malloc.tcache_count=2000",
-    "DUCKDB_JE_MALLOC_CONF": "tcache_max:4194304,tcache_nslots_large:200,lg_tcache_nslots_mul:3",
+    "DUCKDB_JE_MALLOC_CONF": "tcache_max:4194304,tcache_nslots_large:200,lg_tcache_nslots_mul:3,"
+    "tcache_gc_incr_bytes:67108864",
 }
 
 

@@ -14,11 +14,12 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from abr.__main__ import start_tuned
 from tests import command_line
-from tests.benchmarks import report, scale
+from tests.benchmarks import bench_speed, report, scale
 
 SIZES = (1_000_000, 10_000_000, 100_000_000)
 CYCLES = 40
@@ -57,7 +58,20 @@ def main() -> int:
         metavar="NAME",
         help="write NAME.svg and NAME.json (default: benchmark-scale)",
     )
+    command.set_defaults(run=_scale)
+    command = commands.add_parser(
+        "speed",
+        help="measure the main job at a million logs, in about two minutes",
+        description="Measure simulating, loading and every kind of cycle with tests/benchmarks/bench_speed.py.",
+        epilog="ABR_BENCHMARK_LOGS sets another size.",
+    )
+    command.set_defaults(run=lambda _: int(pytest.main(["-n", "0", bench_speed.__file__])))
     arguments = parser.parse_args()
+    code: int = arguments.run(arguments)
+    return code
+
+
+def _scale(arguments: argparse.Namespace) -> int:
     folder = nullcontext(arguments.folder) if arguments.folder else tempfile.TemporaryDirectory(prefix="abr-scale-")
     with folder as path:
         return run_scale(Path(path).resolve(), sorted(set(arguments.logs)), arguments.cycles, arguments.out)

@@ -1,10 +1,6 @@
-r"""How fast the main job is, at a million logs.
+"""How fast the main job is, at a million logs: python -m tests.benchmarks speed
 
-    GLIBC_TUNABLES=glibc.malloc.tcache_count=2000 \
-    DUCKDB_JE_MALLOC_CONF=tcache_max:4194304,tcache_nslots_large:200,lg_tcache_nslots_mul:3 \
-    pytest -n 0 tests/benchmarks/bench_speed.py
-
-The settings are those that the command abr starts itself with (abr/__main__.py).
+That command starts itself as the command abr does, with settings of its allocators (abr/__main__.py).
 Not part of the default suite, because machines are noisy. What is compared is compared in one run.
 ABR_BENCHMARK_LOGS sets another size.
 """
@@ -17,7 +13,7 @@ import duckdb
 import pytest
 
 from abr import database
-from abr.__main__ import TUNABLES, is_tuned
+from abr.__main__ import is_tuned
 from tests.benchmarks import firm
 
 LOGS = int(os.environ.get("ABR_BENCHMARK_LOGS", "1000000"))
@@ -28,8 +24,7 @@ CYCLES = 20
 @pytest.fixture(scope="session", autouse=True)
 def _tuned_as_the_command_is():
     if not is_tuned():
-        settings = " ".join(f"{name}={value}" for name, value in TUNABLES.items())
-        pytest.exit(f"the command abr tunes its allocators; do so too: {settings} pytest ...", 1)
+        pytest.exit("the command abr tunes its allocators, and so does: python -m tests.benchmarks speed", 1)
 
 
 @pytest.fixture(scope="session")
