@@ -1095,33 +1095,7 @@ select
     grace_days,
     grace_from,
     threshold_amount,
-    raw,
-    -- The cells as given decide between versions that start on the same day.
-    concat_ws(
-        '|',
-        coalesce(json_extract_string(raw, 'contract_id'), ''),
-        coalesce(json_extract_string(raw, 'client'), ''),
-        coalesce(json_extract_string(raw, 'currency'), ''),
-        coalesce(json_extract_string(raw, 'billing_model'), ''),
-        coalesce(json_extract_string(raw, 'starts_on'), ''),
-        coalesce(json_extract_string(raw, 'ends_on'), ''),
-        coalesce(json_extract_string(raw, 'rounding_minutes'), ''),
-        coalesce(json_extract_string(raw, 'rounding_mode'), ''),
-        coalesce(json_extract_string(raw, 'rounding_unit'), ''),
-        coalesce(json_extract_string(raw, 'minimum_minutes'), ''),
-        coalesce(json_extract_string(raw, 'overtime_after_minutes'), ''),
-        coalesce(json_extract_string(raw, 'overtime_multiplier'), ''),
-        coalesce(json_extract_string(raw, 'weekend_multiplier'), ''),
-        coalesce(json_extract_string(raw, 'prepaid_minutes'), ''),
-        coalesce(json_extract_string(raw, 'prepaid_period'), ''),
-        coalesce(json_extract_string(raw, 'cap_minutes'), ''),
-        coalesce(json_extract_string(raw, 'cap_amount'), ''),
-        coalesce(json_extract_string(raw, 'cap_period'), ''),
-        coalesce(json_extract_string(raw, 'discount_percent'), ''),
-        coalesce(json_extract_string(raw, 'grace_days'), ''),
-        coalesce(json_extract_string(raw, 'grace_from'), ''),
-        coalesce(json_extract_string(raw, 'threshold_amount'), '')
-    ) as row_text
+    raw
 from source.contracts
 where
     ended_load_id is null
@@ -1380,44 +1354,62 @@ where
     "work.open_quarantine": """\
 -- One row per row in scope that is set aside already (quarantine_id), as the newest run stored it. Without the
 -- cells as given, which are long.
+with
+
+scope as (
+
+    select
+        'contracts' as kind,
+        contract_id as id,
+        null::date as from_day
+    from temp.scope_contract
+    union all
+    select
+        'invoices' as kind,
+        invoice_id as id,
+        null::date as from_day
+    from temp.scope_invoice
+    union all
+    select
+        'time_logs' as kind,
+        project_id as id,
+        from_day
+    from temp.scope_project
+
+)
+
 select
-    quarantine_id,
-    row_id,
-    contract_hash,
-    home,
-    entity,
-    key,
-    contract_id,
-    client,
-    reasons,
-    detail,
-    source,
-    seconds,
-    worked_on,
-    state,
-    waived_by,
-    waived_reason,
-    opened_run_id
+    quarantine_open.quarantine_id,
+    quarantine_open.row_id,
+    quarantine_open.contract_hash,
+    quarantine_open.home,
+    quarantine_open.entity,
+    quarantine_open.key,
+    quarantine_open.contract_id,
+    quarantine_open.client,
+    quarantine_open.reasons,
+    quarantine_open.detail,
+    quarantine_open.source,
+    quarantine_open.seconds,
+    quarantine_open.worked_on,
+    quarantine_open.state,
+    quarantine_open.waived_by,
+    quarantine_open.waived_reason,
+    quarantine_open.opened_run_id
 from audit.quarantine_open
+inner join scope
+    on
+        quarantine_open.home = scope.id
+        and case
+            when quarantine_open.entity in ('projects', 'rates') then 'contracts'
+            when quarantine_open.entity = 'invoice_lines' then 'invoices'
+            else quarantine_open.entity
+        end = scope.kind
+        and coalesce(quarantine_open.worked_on >= scope.from_day, true)
 where
-    source.is_in_scope(contract_hash)
+    source.is_in_scope(quarantine_open.contract_hash)
     -- Most rows that belong to no contract are older time logs.
-    and (worked_on >= getvariable('first_day')::date or worked_on is null)
-    and (
-        (
-            entity in ('contracts', 'projects', 'rates')
-            and home in (select contract_id from temp.scope_contract)
-        )
-        or (entity in ('invoices', 'invoice_lines') and home in (select invoice_id from temp.scope_invoice))
-        or exists (
-            select 1
-            from temp.scope_project
-            where
-                quarantine_open.entity = 'time_logs'
-                and quarantine_open.home = scope_project.project_id
-                and coalesce(quarantine_open.worked_on >= scope_project.from_day, true)
-        )
-    )
+    and (quarantine_open.worked_on >= getvariable('first_day')::date or quarantine_open.worked_on is null)
 """,
     "work.contract_row": """\
 -- One row per live version of a contract in scope (row_id): staging.contracts, read once per run.
@@ -1441,7 +1433,7 @@ judged as (
 )
 
 select
-    * exclude (raw, is_unlimited, is_cap_odd, is_threshold_odd, odd_cap, odd_threshold)
+    * exclude (is_unlimited, is_cap_odd, is_threshold_odd, odd_cap, odd_threshold)
     replace (
         case
             when is_cap_odd then null
@@ -2077,13 +2069,49 @@ from reference_rules.all_rules
 -- and whether it may be billed by (is_valid: no version of it has a reason to be in quarantine).
 with
 
+given as (
+
+    select
+        *,
+        -- The cells as given decide between versions that start on the same day.
+        concat_ws(
+            '|',
+            coalesce(json_extract_string(raw, 'contract_id'), ''),
+            coalesce(json_extract_string(raw, 'client'), ''),
+            coalesce(json_extract_string(raw, 'currency'), ''),
+            coalesce(json_extract_string(raw, 'billing_model'), ''),
+            coalesce(json_extract_string(raw, 'starts_on'), ''),
+            coalesce(json_extract_string(raw, 'ends_on'), ''),
+            coalesce(json_extract_string(raw, 'rounding_minutes'), ''),
+            coalesce(json_extract_string(raw, 'rounding_mode'), ''),
+            coalesce(json_extract_string(raw, 'rounding_unit'), ''),
+            coalesce(json_extract_string(raw, 'minimum_minutes'), ''),
+            coalesce(json_extract_string(raw, 'overtime_after_minutes'), ''),
+            coalesce(json_extract_string(raw, 'overtime_multiplier'), ''),
+            coalesce(json_extract_string(raw, 'weekend_multiplier'), ''),
+            coalesce(json_extract_string(raw, 'prepaid_minutes'), ''),
+            coalesce(json_extract_string(raw, 'prepaid_period'), ''),
+            coalesce(json_extract_string(raw, 'cap_minutes'), ''),
+            coalesce(json_extract_string(raw, 'cap_amount'), ''),
+            coalesce(json_extract_string(raw, 'cap_period'), ''),
+            coalesce(json_extract_string(raw, 'discount_percent'), ''),
+            coalesce(json_extract_string(raw, 'grace_days'), ''),
+            coalesce(json_extract_string(raw, 'grace_from'), ''),
+            coalesce(json_extract_string(raw, 'threshold_amount'), '')
+        ) as row_text
+    from temp.contract_row
+    where contract_id is not null
+
+),
+
 ranked as (
 
     select
         *,
-        row_number() over (partition by contract_id order by starts_on desc nulls last, row_text desc) as place
-    from temp.contract_row
-    where contract_id is not null
+        coalesce(
+            lag(contract_id) over (order by contract_id, starts_on desc nulls last, row_text desc) != contract_id, true
+        ) as is_last
+    from given
 
 ),
 
@@ -2119,7 +2147,7 @@ select
     coalesce(ranked.grace_from, 'worked_on') as grace_from,
     coalesce(
         ranked.threshold_amount,
-        (select threshold_amount from temp.threshold where threshold.currency = ranked.currency),
+        own_threshold.threshold_amount,
         (select threshold_amount from temp.threshold where threshold.currency is null)
     ) as threshold_amount,
     -- Where the currency is unknown nothing is priced.
@@ -2128,16 +2156,16 @@ select
     coalesce(currency.minor_unit, 0.01) as minor_unit
 from ranked
 left join temp.currency on ranked.currency = currency.currency
+left join temp.threshold as own_threshold on ranked.currency = own_threshold.currency
 left join invalid on ranked.contract_id = invalid.contract_id
-where ranked.place = 1
+where ranked.is_last
 """,
     "work.project": """\
 -- One row per project under a contract in scope that is not in quarantine (project_id, contract_id).
 select
     project_id,
     contract_id,
-    coalesce(is_billable, true) as is_billable,
-    count(*) over (partition by project_id) as contract_count
+    coalesce(is_billable, true) as is_billable
 from temp.project_row
 anti join (select row_id from temp.row_reason where dataset = 'projects') using (row_id)
 """,
@@ -2170,8 +2198,7 @@ select
     coalesce(valid_to, 'infinity') as valid_to,
     (hourly_rate * 10000)::bigint as hourly_rate_scaled,
     dense_rank() over (
-        partition by contract_id
-        order by specificity, valid_from, project_id, person, role, task
+        order by contract_id, specificity, valid_from, project_id, person, role, task
     ) as precedence
 from scoped
 """,
@@ -2431,9 +2458,10 @@ only_contracts as (
 
     select
         project_id,
-        contract_id
+        min(contract_id) as contract_id
     from temp.project
-    where contract_count = 1
+    group by project_id
+    having count(*) = 1
 
 ),
 
@@ -2513,8 +2541,8 @@ matches as (
 
     select
         log_contract.row_id,
-        max(rate.precedence * 10000000000000 + rate.hourly_rate_scaled) as highest,
-        max(rate.precedence * 10000000000000 + 9999999999999 - rate.hourly_rate_scaled) as lowest
+        max(rate.precedence::hugeint * 10000000000000 + rate.hourly_rate_scaled) as highest,
+        max(rate.precedence::hugeint * 10000000000000 + 9999999999999 - rate.hourly_rate_scaled) as lowest
     from temp.log_contract
     inner join temp.log_row using (row_id)
     inner join temp.rate
@@ -2533,7 +2561,7 @@ matches as (
 
 select
     row_id,
-    highest % 10000000000000 as hourly_rate_scaled,
+    (highest % 10000000000000)::bigint as hourly_rate_scaled,
     highest % 10000000000000 != 9999999999999 - lowest % 10000000000000 as is_ambiguous
 from matches
 """,
@@ -4513,51 +4541,30 @@ open_in_scope as (
 
 fresh as (
 
-    select
-        finding_id,
-        home_hash,
-        contract_id,
-        client,
-        currency,
-        side,
-        class,
-        about,
-        project_id,
-        person,
-        role,
-        task,
-        worked_on,
-        seconds,
-        hourly_rate,
-        expected_amount,
-        billed_amount,
-        amount,
-        invoice_ids,
-        due_on
+    select finding.*
     from temp.finding
-    except
-    select
-        finding_id,
-        home_hash,
-        contract_id,
-        client,
-        currency,
-        side,
-        class,
-        about,
-        project_id,
-        person,
-        role,
-        task,
-        worked_on,
-        seconds,
-        hourly_rate,
-        expected_amount,
-        billed_amount,
-        amount,
-        invoice_ids,
-        due_on
-    from open_in_scope
+    anti join open_in_scope
+        on
+            finding.finding_id = open_in_scope.finding_id
+            and finding.home_hash = open_in_scope.home_hash
+            and finding.contract_id = open_in_scope.contract_id
+            and finding.client is not distinct from open_in_scope.client
+            and finding.currency is not distinct from open_in_scope.currency
+            and finding.side = open_in_scope.side
+            and finding.class = open_in_scope.class
+            and finding.about = open_in_scope.about
+            and finding.project_id is not distinct from open_in_scope.project_id
+            and finding.person is not distinct from open_in_scope.person
+            and finding.role is not distinct from open_in_scope.role
+            and finding.task is not distinct from open_in_scope.task
+            and finding.worked_on is not distinct from open_in_scope.worked_on
+            and finding.seconds is not distinct from open_in_scope.seconds
+            and finding.hourly_rate is not distinct from open_in_scope.hourly_rate
+            and finding.expected_amount is not distinct from open_in_scope.expected_amount
+            and finding.billed_amount is not distinct from open_in_scope.billed_amount
+            and finding.amount is not distinct from open_in_scope.amount
+            and finding.invoice_ids is not distinct from open_in_scope.invoice_ids
+            and finding.due_on is not distinct from open_in_scope.due_on
 
 )
 
@@ -4794,53 +4801,31 @@ open_in_scope as (
 
 fresh as (
 
-    select
-        home_hash,
-        contract_id,
-        client,
-        currency,
-        billing_model,
-        expected_amount,
-        billed_amount,
-        leakage_amount,
-        written_off_amount,
-        overbilled_amount,
-        exposure_amount,
-        pending_amount,
-        noise_amount,
-        other_billed_amount,
-        unbilled_hours,
-        quarantined_hours,
-        quarantined_line_count,
-        threshold_amount,
-        is_flagged,
-        severity,
-        oldest_leakage_on
+    select position.*
     from temp.position
-    except
-    select
-        home_hash,
-        contract_id,
-        client,
-        currency,
-        billing_model,
-        expected_amount,
-        billed_amount,
-        leakage_amount,
-        written_off_amount,
-        overbilled_amount,
-        exposure_amount,
-        pending_amount,
-        noise_amount,
-        other_billed_amount,
-        unbilled_hours,
-        quarantined_hours,
-        quarantined_line_count,
-        threshold_amount,
-        is_flagged,
-        severity,
-        oldest_leakage_on
-    from open_in_scope
+    anti join open_in_scope
+        on
+            position.home_hash = open_in_scope.home_hash
+            and position.contract_id = open_in_scope.contract_id
+            and position.client is not distinct from open_in_scope.client
+            and position.currency is not distinct from open_in_scope.currency
+            and position.billing_model = open_in_scope.billing_model
+            and position.expected_amount is not distinct from open_in_scope.expected_amount
+            and position.billed_amount is not distinct from open_in_scope.billed_amount
+            and position.leakage_amount = open_in_scope.leakage_amount
+            and position.written_off_amount = open_in_scope.written_off_amount
+            and position.overbilled_amount = open_in_scope.overbilled_amount
+            and position.exposure_amount = open_in_scope.exposure_amount
+            and position.pending_amount = open_in_scope.pending_amount
+            and position.noise_amount = open_in_scope.noise_amount
+            and position.other_billed_amount = open_in_scope.other_billed_amount
+            and position.unbilled_hours is not distinct from open_in_scope.unbilled_hours
+            and position.quarantined_hours is not distinct from open_in_scope.quarantined_hours
+            and position.quarantined_line_count = open_in_scope.quarantined_line_count
+            and position.threshold_amount is not distinct from open_in_scope.threshold_amount
+            and position.is_flagged is not distinct from open_in_scope.is_flagged
+            and position.severity = open_in_scope.severity
+            and position.oldest_leakage_on is not distinct from open_in_scope.oldest_leakage_on
 
 )
 

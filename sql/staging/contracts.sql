@@ -27,33 +27,7 @@ select
     grace_days,
     grace_from,
     threshold_amount,
-    raw,
-    -- The cells as given decide between versions that start on the same day.
-    concat_ws(
-        '|',
-        coalesce(json_extract_string(raw, 'contract_id'), ''),
-        coalesce(json_extract_string(raw, 'client'), ''),
-        coalesce(json_extract_string(raw, 'currency'), ''),
-        coalesce(json_extract_string(raw, 'billing_model'), ''),
-        coalesce(json_extract_string(raw, 'starts_on'), ''),
-        coalesce(json_extract_string(raw, 'ends_on'), ''),
-        coalesce(json_extract_string(raw, 'rounding_minutes'), ''),
-        coalesce(json_extract_string(raw, 'rounding_mode'), ''),
-        coalesce(json_extract_string(raw, 'rounding_unit'), ''),
-        coalesce(json_extract_string(raw, 'minimum_minutes'), ''),
-        coalesce(json_extract_string(raw, 'overtime_after_minutes'), ''),
-        coalesce(json_extract_string(raw, 'overtime_multiplier'), ''),
-        coalesce(json_extract_string(raw, 'weekend_multiplier'), ''),
-        coalesce(json_extract_string(raw, 'prepaid_minutes'), ''),
-        coalesce(json_extract_string(raw, 'prepaid_period'), ''),
-        coalesce(json_extract_string(raw, 'cap_minutes'), ''),
-        coalesce(json_extract_string(raw, 'cap_amount'), ''),
-        coalesce(json_extract_string(raw, 'cap_period'), ''),
-        coalesce(json_extract_string(raw, 'discount_percent'), ''),
-        coalesce(json_extract_string(raw, 'grace_days'), ''),
-        coalesce(json_extract_string(raw, 'grace_from'), ''),
-        coalesce(json_extract_string(raw, 'threshold_amount'), '')
-    ) as row_text
+    raw
 from source.contracts
 where
     ended_load_id is null

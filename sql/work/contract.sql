@@ -2,13 +2,49 @@
 -- and whether it may be billed by (is_valid: no version of it has a reason to be in quarantine).
 with
 
+given as (
+
+    select
+        *,
+        -- The cells as given decide between versions that start on the same day.
+        concat_ws(
+            '|',
+            coalesce(json_extract_string(raw, 'contract_id'), ''),
+            coalesce(json_extract_string(raw, 'client'), ''),
+            coalesce(json_extract_string(raw, 'currency'), ''),
+            coalesce(json_extract_string(raw, 'billing_model'), ''),
+            coalesce(json_extract_string(raw, 'starts_on'), ''),
+            coalesce(json_extract_string(raw, 'ends_on'), ''),
+            coalesce(json_extract_string(raw, 'rounding_minutes'), ''),
+            coalesce(json_extract_string(raw, 'rounding_mode'), ''),
+            coalesce(json_extract_string(raw, 'rounding_unit'), ''),
+            coalesce(json_extract_string(raw, 'minimum_minutes'), ''),
+            coalesce(json_extract_string(raw, 'overtime_after_minutes'), ''),
+            coalesce(json_extract_string(raw, 'overtime_multiplier'), ''),
+            coalesce(json_extract_string(raw, 'weekend_multiplier'), ''),
+            coalesce(json_extract_string(raw, 'prepaid_minutes'), ''),
+            coalesce(json_extract_string(raw, 'prepaid_period'), ''),
+            coalesce(json_extract_string(raw, 'cap_minutes'), ''),
+            coalesce(json_extract_string(raw, 'cap_amount'), ''),
+            coalesce(json_extract_string(raw, 'cap_period'), ''),
+            coalesce(json_extract_string(raw, 'discount_percent'), ''),
+            coalesce(json_extract_string(raw, 'grace_days'), ''),
+            coalesce(json_extract_string(raw, 'grace_from'), ''),
+            coalesce(json_extract_string(raw, 'threshold_amount'), '')
+        ) as row_text
+    from temp.contract_row
+    where contract_id is not null
+
+),
+
 ranked as (
 
     select
         *,
-        row_number() over (partition by contract_id order by starts_on desc nulls last, row_text desc) as place
-    from temp.contract_row
-    where contract_id is not null
+        coalesce(
+            lag(contract_id) over (order by contract_id, starts_on desc nulls last, row_text desc) != contract_id, true
+        ) as is_last
+    from given
 
 ),
 
@@ -44,7 +80,7 @@ select
     coalesce(ranked.grace_from, 'worked_on') as grace_from,
     coalesce(
         ranked.threshold_amount,
-        (select threshold_amount from temp.threshold where threshold.currency = ranked.currency),
+        own_threshold.threshold_amount,
         (select threshold_amount from temp.threshold where threshold.currency is null)
     ) as threshold_amount,
     -- Where the currency is unknown nothing is priced.
@@ -53,5 +89,6 @@ select
     coalesce(currency.minor_unit, 0.01) as minor_unit
 from ranked
 left join temp.currency on ranked.currency = currency.currency
+left join temp.threshold as own_threshold on ranked.currency = own_threshold.currency
 left join invalid on ranked.contract_id = invalid.contract_id
-where ranked.place = 1
+where ranked.is_last

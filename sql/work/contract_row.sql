@@ -19,7 +19,7 @@ judged as (
 )
 
 select
-    * exclude (raw, is_unlimited, is_cap_odd, is_threshold_odd, odd_cap, odd_threshold)
+    * exclude (is_unlimited, is_cap_odd, is_threshold_odd, odd_cap, odd_threshold)
     replace (
         case
             when is_cap_odd then null

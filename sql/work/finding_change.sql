@@ -35,51 +35,30 @@ open_in_scope as (
 
 fresh as (
 
-    select
-        finding_id,
-        home_hash,
-        contract_id,
-        client,
-        currency,
-        side,
-        class,
-        about,
-        project_id,
-        person,
-        role,
-        task,
-        worked_on,
-        seconds,
-        hourly_rate,
-        expected_amount,
-        billed_amount,
-        amount,
-        invoice_ids,
-        due_on
+    select finding.*
     from temp.finding
-    except
-    select
-        finding_id,
-        home_hash,
-        contract_id,
-        client,
-        currency,
-        side,
-        class,
-        about,
-        project_id,
-        person,
-        role,
-        task,
-        worked_on,
-        seconds,
-        hourly_rate,
-        expected_amount,
-        billed_amount,
-        amount,
-        invoice_ids,
-        due_on
-    from open_in_scope
+    anti join open_in_scope
+        on
+            finding.finding_id = open_in_scope.finding_id
+            and finding.home_hash = open_in_scope.home_hash
+            and finding.contract_id = open_in_scope.contract_id
+            and finding.client is not distinct from open_in_scope.client
+            and finding.currency is not distinct from open_in_scope.currency
+            and finding.side = open_in_scope.side
+            and finding.class = open_in_scope.class
+            and finding.about = open_in_scope.about
+            and finding.project_id is not distinct from open_in_scope.project_id
+            and finding.person is not distinct from open_in_scope.person
+            and finding.role is not distinct from open_in_scope.role
+            and finding.task is not distinct from open_in_scope.task
+            and finding.worked_on is not distinct from open_in_scope.worked_on
+            and finding.seconds is not distinct from open_in_scope.seconds
+            and finding.hourly_rate is not distinct from open_in_scope.hourly_rate
+            and finding.expected_amount is not distinct from open_in_scope.expected_amount
+            and finding.billed_amount is not distinct from open_in_scope.billed_amount
+            and finding.amount is not distinct from open_in_scope.amount
+            and finding.invoice_ids is not distinct from open_in_scope.invoice_ids
+            and finding.due_on is not distinct from open_in_scope.due_on
 
 )
 

@@ -15,9 +15,10 @@ only_contracts as (
 
     select
         project_id,
-        contract_id
+        min(contract_id) as contract_id
     from temp.project
-    where contract_count = 1
+    group by project_id
+    having count(*) = 1
 
 ),
 

@@ -6,8 +6,8 @@ matches as (
 
     select
         log_contract.row_id,
-        max(rate.precedence * 10000000000000 + rate.hourly_rate_scaled) as highest,
-        max(rate.precedence * 10000000000000 + 9999999999999 - rate.hourly_rate_scaled) as lowest
+        max(rate.precedence::hugeint * 10000000000000 + rate.hourly_rate_scaled) as highest,
+        max(rate.precedence::hugeint * 10000000000000 + 9999999999999 - rate.hourly_rate_scaled) as lowest
     from temp.log_contract
     inner join temp.log_row using (row_id)
     inner join temp.rate
@@ -26,6 +26,6 @@ matches as (
 
 select
     row_id,
-    highest % 10000000000000 as hourly_rate_scaled,
+    (highest % 10000000000000)::bigint as hourly_rate_scaled,
     highest % 10000000000000 != 9999999999999 - lowest % 10000000000000 as is_ambiguous
 from matches

@@ -1,40 +1,58 @@
 -- One row per row in scope that is set aside already (quarantine_id), as the newest run stored it. Without the
 -- cells as given, which are long.
+with
+
+scope as (
+
+    select
+        'contracts' as kind,
+        contract_id as id,
+        null::date as from_day
+    from temp.scope_contract
+    union all
+    select
+        'invoices' as kind,
+        invoice_id as id,
+        null::date as from_day
+    from temp.scope_invoice
+    union all
+    select
+        'time_logs' as kind,
+        project_id as id,
+        from_day
+    from temp.scope_project
+
+)
+
 select
-    quarantine_id,
-    row_id,
-    contract_hash,
-    home,
-    entity,
-    key,
-    contract_id,
-    client,
-    reasons,
-    detail,
-    source,
-    seconds,
-    worked_on,
-    state,
-    waived_by,
-    waived_reason,
-    opened_run_id
+    quarantine_open.quarantine_id,
+    quarantine_open.row_id,
+    quarantine_open.contract_hash,
+    quarantine_open.home,
+    quarantine_open.entity,
+    quarantine_open.key,
+    quarantine_open.contract_id,
+    quarantine_open.client,
+    quarantine_open.reasons,
+    quarantine_open.detail,
+    quarantine_open.source,
+    quarantine_open.seconds,
+    quarantine_open.worked_on,
+    quarantine_open.state,
+    quarantine_open.waived_by,
+    quarantine_open.waived_reason,
+    quarantine_open.opened_run_id
 from audit.quarantine_open
+inner join scope
+    on
+        quarantine_open.home = scope.id
+        and case
+            when quarantine_open.entity in ('projects', 'rates') then 'contracts'
+            when quarantine_open.entity = 'invoice_lines' then 'invoices'
+            else quarantine_open.entity
+        end = scope.kind
+        and coalesce(quarantine_open.worked_on >= scope.from_day, true)
 where
-    source.is_in_scope(contract_hash)
+    source.is_in_scope(quarantine_open.contract_hash)
     -- Most rows that belong to no contract are older time logs.
-    and (worked_on >= getvariable('first_day')::date or worked_on is null)
-    and (
-        (
-            entity in ('contracts', 'projects', 'rates')
-            and home in (select contract_id from temp.scope_contract)
-        )
-        or (entity in ('invoices', 'invoice_lines') and home in (select invoice_id from temp.scope_invoice))
-        or exists (
-            select 1
-            from temp.scope_project
-            where
-                quarantine_open.entity = 'time_logs'
-                and quarantine_open.home = scope_project.project_id
-                and coalesce(quarantine_open.worked_on >= scope_project.from_day, true)
-        )
-    )
+    and (quarantine_open.worked_on >= getvariable('first_day')::date or quarantine_open.worked_on is null)

@@ -2,7 +2,6 @@
 select
     project_id,
     contract_id,
-    coalesce(is_billable, true) as is_billable,
-    count(*) over (partition by project_id) as contract_count
+    coalesce(is_billable, true) as is_billable
 from temp.project_row
 anti join (select row_id from temp.row_reason where dataset = 'projects') using (row_id)

@@ -26,7 +26,6 @@ select
     coalesce(valid_to, 'infinity') as valid_to,
     (hourly_rate * 10000)::bigint as hourly_rate_scaled,
     dense_rank() over (
-        partition by contract_id
-        order by specificity, valid_from, project_id, person, role, task
+        order by contract_id, specificity, valid_from, project_id, person, role, task
     ) as precedence
 from scoped
