@@ -2108,6 +2108,7 @@ ranked as (
 
     select
         *,
+        -- Without partitions, as in work.rate.
         coalesce(
             lag(contract_id) over (order by contract_id, starts_on desc nulls last, row_text desc) != contract_id, true
         ) as is_last
@@ -2197,6 +2198,7 @@ select
     valid_from,
     coalesce(valid_to, 'infinity') as valid_to,
     (hourly_rate * 10000)::bigint as hourly_rate_scaled,
+    -- Counted over all contracts: for few rows a window with partitions costs DuckDB three times as much.
     dense_rank() over (
         order by contract_id, specificity, valid_from, project_id, person, role, task
     ) as precedence
@@ -2534,7 +2536,8 @@ where
 """,
     "work.log_rate": """\
 -- One row per trustworthy time log in scope that a rate of its contract matches (row_id).
--- Precedence and rate travel in one number, so that one pass finds the winner and whether it is alone.
+-- Precedence and rate travel in one number, so that one pass finds the winner and whether it is alone. A precedence
+-- counts over all contracts of a run, so the number may need more than 64 bits.
 with
 
 matches as (

@@ -41,6 +41,7 @@ ranked as (
 
     select
         *,
+        -- Without partitions, as in work.rate.
         coalesce(
             lag(contract_id) over (order by contract_id, starts_on desc nulls last, row_text desc) != contract_id, true
         ) as is_last

@@ -1,5 +1,6 @@
 -- One row per trustworthy time log in scope that a rate of its contract matches (row_id).
--- Precedence and rate travel in one number, so that one pass finds the winner and whether it is alone.
+-- Precedence and rate travel in one number, so that one pass finds the winner and whether it is alone. A precedence
+-- counts over all contracts of a run, so the number may need more than 64 bits.
 with
 
 matches as (
