@@ -1052,13 +1052,15 @@ def run_command(
             f"{day} is more than a year ahead, and no later run could be for an earlier date",
             "check the year; or add --force",
         )
+    path = settings_module.database_path(settings)
+    if path is not None and not path.exists():
+        _talk(f"abr: there was no database {path}; an empty one is made")
     with _opened(settings) as connection:
         with monitor.Signals(_interrupt(connection)) as signals, signals.working(), _progress("reconciling") as tell:
             run = _run(connection, settings, day, is_strict=strict, progress=tell)
         if signals.interrupted:
             _talk("abr: stopped; the run is rolled back")
             return 0
-        path = settings_module.database_path(settings)
         if path is not None and publishing.folder_of(path).is_dir():
             with _publisher(connection, settings) as publisher:
                 _publish(publisher, is_forced=True)

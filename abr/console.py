@@ -174,20 +174,24 @@ class Column:
 
 @dataclass(frozen=True)
 class Rows:
-    """A table that fits any width: figures are never cut, columns are left out instead, and a last line says which."""
+    """A table that fits any width: figures are never cut, columns are left out instead, and a last line says which.
+
+    `every_column` says what shows them all.
+    """
 
     rows: Sequence[Row]
     columns: Sequence[Column]
     decimals: Decimals = field(default_factory=dict)
     style: Callable[[Row], str] = lambda _: ""
     note: str = ""
+    every_column: str = "take --format csv"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         table, left_out = _table(self, options.max_width)
         yield table
         if left_out:
             titles = ", ".join(column.title for column in left_out)
-            yield _talk(f"no room for {titles}; widen the terminal or take --format csv")
+            yield _talk(f"no room for {titles}; widen the terminal or {self.every_column}")
         if self.note:
             yield _talk(self.note)
 
@@ -205,6 +209,7 @@ def rows_table(
     style: Callable[[Row], str] = lambda _: "",
     total_count: int | None = None,
     rest: str = "",
+    every_column: str = Rows.every_column,
     empty: str = "nothing to show",
 ) -> RenderableType:
     """Return a table of the rows; of `total_count` rows it says how many it shows, and `rest` says where the rest is.
@@ -216,7 +221,7 @@ def rows_table(
     note = ""
     if total_count is not None and total_count > len(rows):
         note = f"showing {len(rows):,} of {total_count:,}" + (f"; {rest}" if rest else "")
-    return Rows(rows, columns, decimals or {}, style, note)
+    return Rows(rows, columns, decimals or {}, style, note, every_column)
 
 
 def _table(content: Rows, width: int, *, fill: bool = False) -> tuple[Table, list[Column]]:
@@ -819,6 +824,7 @@ def lines(snapshot: Snapshot, previous: Snapshot | None = None) -> RenderableTyp
             style=_severity_style,
             total_count=_position_count(snapshot),
             rest="abr report for the rest",
+            every_column="call abr report --format csv",
         )
         parts += [Text(""), table]
     if snapshot.overruns or snapshot.quarantined_rows or snapshot.rejected_files:

@@ -348,7 +348,9 @@ def _is_open_state(table: str) -> bool:
 def _table(table: str, cells: Sequence[tuple[str, str]]) -> Iterator[str]:
     listed = ", ".join(f'"{name}" {kind}' for name, kind in cells)
     if _is_open_state(table):
-        yield f"create table published.{_settled(table)} ({listed})"
+        settled = f"published.{_settled(table)}"
+        yield f"create table {settled} ({listed})"
+        yield f"comment on table {settled} is 'Most of audit.{table}, which adds what came since and is what to read.'"
         yield _open_state(table, cells, 0)
     else:
         yield f"create table audit.{table} ({listed})"

@@ -19,15 +19,15 @@ from tests.reference_model import Result
 AS_OF = dt.date(2026, 3, 31)
 NOW = dt.datetime(2026, 3, 31, 12, 0)
 DEFAULT = Thresholds(Decimal("1500.00"))
-# Of how many drawn firms the property that is tested most is tested; the others in proportion to what one costs.
-EXAMPLES = int(os.environ.get("ABR_TEST_EXAMPLES", "20"))
-_EXAMPLES_MIN = 5
+# Of how many drawn firms the property that is tested most is tested, where somebody asks for many; the others in
+# proportion to what one costs. Asked for none, each is tested of as few as keep the tests quick.
+EXAMPLES = int(os.environ.get("ABR_TEST_EXAMPLES", "0"))
 
 
-def examples(share: float) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return what makes a test a property that is tested with this share of EXAMPLES."""
+def examples(share: float, *, at_least: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return what makes a test a property that is tested with this share of EXAMPLES, and with `at_least` so many."""
     counted = settings(
-        max_examples=max(int(EXAMPLES * share), _EXAMPLES_MIN),
+        max_examples=max(int(EXAMPLES * share), at_least),
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
         print_blob=True,

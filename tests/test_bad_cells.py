@@ -303,7 +303,7 @@ def spoiled_books(draw):
     return spoiled
 
 
-@harness.examples(0.25)
+@harness.examples(0.25, at_least=4)
 @given(books=spoiled_books())
 def test_no_cell_stops_a_load_or_a_run(empty, books):
     with tempfile.TemporaryDirectory() as name:

@@ -67,7 +67,7 @@ def run_all(connection, as_of=harness.AS_OF, *, given_settings=None, progress=No
     return reconciliation_engine.run_all(connection, once, progress)
 
 
-@harness.examples(0.2)
+@harness.examples(0.2, at_least=3)
 @given(firm=firms.firms())
 def test_a_firm_worked_off_in_batches_ends_where_one_run_ends(connection, firm):
     harness.wipe(connection)
@@ -278,7 +278,7 @@ def test_where_only_logs_were_touched_their_projects_are_batched_by_the_logs_the
 
 
 @pytest.mark.slow
-@harness.examples(0.2)
+@harness.examples(0.2, at_least=3)
 @given(history=firms.histories())
 def test_a_history_worked_off_in_batches_ends_where_one_full_computation_ends(connection, small_batches, history):
     harness.wipe(connection)

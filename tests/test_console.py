@@ -656,6 +656,7 @@ def test_a_table_follows_the_line_only_when_something_changed():
 
 def test_a_log_shows_twenty_contracts_and_says_of_how_many():
     assert "showing 20 of 40; abr report for the rest" in shown(console.lines(full()), 160)
+    assert "widen the terminal or call abr report --format csv" in " ".join(shown(console.lines(full()), 60))
 
 
 EVERYTHING = [

@@ -514,7 +514,7 @@ def test_an_unknown_id_is_refused(connection):
 # ---- any firm -----------------------------------------------------------------------------------------------------
 
 
-@harness.examples(0.2)
+@harness.examples(0.2, at_least=3)
 @given(sources=firms.firms())
 def test_everything_in_a_random_firm_can_be_explained_and_redone(connection, sources):
     harness.wipe(connection)

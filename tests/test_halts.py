@@ -449,7 +449,9 @@ def test_a_run_without_contracts_or_time_logs_is_a_failed_feed(folder, datasets,
     given = command_line.write_books(folder / "given", {name: BOOKS[name] for name in datasets})
     if datasets:
         assert abr("load", given).code == 0
-    assert is_halt(abr("run", "--as-of", AS_OF), "failed feed", lacks)
+    ended = abr("run", "--as-of", AS_OF)
+    assert is_halt(ended, "failed feed", lacks)
+    assert ("there was no database abr.duckdb" in ended.err) == (not datasets)  # perhaps its name was mistyped
     (status, error) = command_line.query("abr.duckdb", "select status, error from report.run_history")[0]
     assert status == "halted"
     assert lacks in error

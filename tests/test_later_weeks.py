@@ -293,7 +293,7 @@ def changing_logs(draw):
     return first, steps
 
 
-@harness.examples(0.3)
+@harness.examples(0.3, at_least=4)
 @given(drawn=changing_logs())
 def test_any_change_of_time_logs_ends_where_looking_at_everything_ends(connection, drawn):
     first, steps = drawn

@@ -13,7 +13,7 @@ def connection():
         yield opened
 
 
-@harness.examples(1)
+@harness.examples(1, at_least=50)
 @given(firm=firms.firms())
 def test_a_random_firm_gets_the_same_answers_from_the_views_and_from_the_model(connection, firm):
     harness.wipe(connection)
@@ -25,7 +25,7 @@ def test_a_random_firm_gets_the_same_answers_from_the_views_and_from_the_model(c
     assert harness.differences(harness.answers(connection), harness.expected(want)) == []
 
 
-@harness.examples(0.5)
+@harness.examples(0.5, at_least=5)
 @given(history=firms.histories())
 def test_a_history_of_loads_and_runs_ends_where_the_model_and_one_full_computation_end(connection, history):
     harness.wipe(connection)

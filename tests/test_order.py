@@ -91,7 +91,7 @@ def arrivals(draw):
 
 
 @pytest.mark.slow
-@harness.examples(0.4)
+@harness.examples(0.4, at_least=6)
 @given(arrival=arrivals())
 def test_a_firm_in_shuffled_pieces_with_a_run_after_each_ends_where_loading_at_once_ends(connection, arrival):
     firm, pieces = arrival
@@ -107,7 +107,7 @@ def test_a_firm_in_shuffled_pieces_with_a_run_after_each_ends_where_loading_at_o
         assert got[part] == rows, part
 
 
-@harness.examples(0.2)
+@harness.examples(0.2, at_least=3)
 @given(firm=firms.firms())
 def test_loading_everything_twice_changes_nothing_and_the_second_run_writes_no_version(connection, firm):
     want = at_once(connection, firm)

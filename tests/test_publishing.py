@@ -27,7 +27,7 @@ from tests import command_line, harness
 from tests.command_line import BOOKS, abr, query
 
 ROOT = Path(__file__).parent.parent
-KILLS = max(harness.EXAMPLES // 5, 1)
+KILLS = max(harness.EXAMPLES // 5, 4)
 NOW = dt.datetime(2026, 3, 31, 12, 0)
 OLDEST_DUCKDB = "1.1.3"
 
@@ -239,6 +239,8 @@ def test_comments_travel_and_stay(opened, path, copy, monkeypatch):
     told = dict(query(publishing.file_of(path), f"{tables.format('table')} union all {tables.format('view')}"))
     assert told.keys() == {"finding", "finding_open"}
     assert all(told.values())
+    own = "select table_name from duckdb_tables() where schema_name = 'published' and comment is null"
+    assert query(publishing.file_of(path), own) == []
 
 
 def test_the_catalog_is_named_alike_in_every_generation(opened, path, copy):

@@ -465,7 +465,7 @@ def test_a_halted_run_in_between_does_not_make_it_fail(connection):
     assert verified(connection) == []
 
 
-@harness.examples(0.1)
+@harness.examples(0.1, at_least=3)
 @given(history=firms.histories())
 def test_whatever_happens_a_database_nobody_touched_verifies_before_and_after_the_next_run(opened, history):
     harness.wipe(opened)
