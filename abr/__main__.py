@@ -35,8 +35,11 @@ def start_tuned() -> None:
     Returns where it was started so, or where there is nothing to tune. What somebody set otherwise stays.
     """
     if is_tuned() or not sys.executable:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         return
     os.environ.update(TUNABLES | os.environ)
+    # While Python starts it has words of its own for Ctrl-C: that waits until the program is here again.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  no shell: the same program again
 
 

@@ -571,10 +571,14 @@ def _finding(explained: Explained, finding: Row, money: _Money) -> list[Step]:
     words = f"{_SIDES.get(finding['side'], finding['side'])}: {_why(explained, finding)}"
     formula = _finding_formula(explained, finding, money)
     name, accept = finding["finding_id"], "to accept it: abr write-off {} --reason 'why'"
-    return [
+    steps = [
         Step(finding["class"], f"{formula}; {words}" if formula else words, own.amount(finding["amount"])),
         Step("  finding", accept.format(name) if finding["side"] == "leakage" else name),
     ]
+    if finding["side"] == "written_off":
+        decision = f"by {finding['decided_by']} on {finding['decided_at']:%Y-%m-%d}: {finding['reason']}"
+        steps.append(Step("  written off", f"{decision}; to take it back: abr write-off {name} --undo --reason 'why'"))
+    return steps
 
 
 def _finding_formula(explained: Explained, finding: Row, money: _Money) -> str:

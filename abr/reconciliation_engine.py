@@ -1283,7 +1283,8 @@ class Explained:
 
     `log` is None when a contract was asked for. `pricing` has every step of the chain, `billing` what was billed;
     both are None for a log that is not eligible. `logs` counts the contract's logs by status.
-    `finding` is the one asked for by its id. `unit` are the logs rounded together with this one, `pool` the pool that
+    `finding` is the one asked for by its id; findings have who decided on them last (decided_by, decided_at, reason).
+    `unit` are the logs rounded together with this one, `pool` the pool that
     bills it (or that the finding is about) with the seconds used before it, `seconds_before` what a fixed-price
     contract's cap period had used before it. `set_aside` are rows in quarantine that bear on it.
     """
@@ -1309,6 +1310,12 @@ class Explained:
 
 
 _FINDING = "*, report.time_log_of(about) as time_log_id"
+# A finding, and who said of it last that it is accepted, or that it is not.
+_DECIDED_FINDING = (
+    f"select {_FINDING} from temp.finding left join (select finding_id, arg_max(decided_by, write_off_id) as "
+    "decided_by, arg_max(decided_at, write_off_id) as decided_at, arg_max(reason, write_off_id) as reason "
+    "from audit.write_off group by finding_id) using (finding_id)"
+)
 
 
 def explain(connection: Connection, wanted_id: str, *, thresholds: Thresholds, today: date) -> Explained:
@@ -1435,8 +1442,7 @@ def _explained(
         ),
         findings=_all(
             connection,
-            f"select {_FINDING} from temp.finding where {'time_log_id' if log_id else 'contract_id'} = :id "
-            "order by class, about",
+            f"{_DECIDED_FINDING} where {'time_log_id' if log_id else 'contract_id'} = :id order by class, about",
             log_id or contract_id,
         ),
         reasons=_all(
@@ -1455,9 +1461,7 @@ def _explained(
             contract_id,
         ),
         finding=(
-            _first(connection, f"select {_FINDING} from temp.finding where finding_id = :id", finding["finding_id"])
-            if finding
-            else None
+            _first(connection, f"{_DECIDED_FINDING} where finding_id = :id", finding["finding_id"]) if finding else None
         ),
         versions=_all(
             connection,
