@@ -530,14 +530,14 @@ MEGABYTES = "7" * 10_000_000
 @pytest.mark.parametrize(
     ("dataset", "column"),
     [
-        ("contracts", "cap_amount"),
-        ("projects", "is_billable"),
-        ("rates", "hourly_rate"),
         ("time_logs", "hours"),
-        ("time_logs", "duration"),
         ("time_logs", "worked_on"),
-        ("invoices", "issued_on"),
         ("invoice_lines", "net_amount"),
+        pytest.param("contracts", "cap_amount", marks=pytest.mark.slow),
+        pytest.param("projects", "is_billable", marks=pytest.mark.slow),
+        pytest.param("rates", "hourly_rate", marks=pytest.mark.slow),
+        pytest.param("time_logs", "duration", marks=pytest.mark.slow),
+        pytest.param("invoices", "issued_on", marks=pytest.mark.slow),
     ],
 )
 def test_ten_megabytes_in_a_cell_set_its_row_aside_and_are_kept_while_the_detail_stays_short(

@@ -293,7 +293,13 @@ def test_one_changed_cell_of_a_source_row_is_named(connection, dataset, edit, ke
     assert [name for what, name in found if what == f"source.{dataset}" and name.startswith(key)], found
 
 
-@pytest.mark.parametrize("dataset", ["contracts", "projects", "rates", "time_logs", "invoices", "invoice_lines"])
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        *("contracts", "time_logs"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("projects", "rates", "invoices", "invoice_lines")),
+    ],
+)
 def test_the_cells_as_given_of_a_source_row_cannot_be_changed_unseen(connection, dataset):
     harness.receive(connection, {"time_logs": [LOG | {"time_log_id": "L-5", "hours": "x"}]})
     harness.receive(connection, {"invoice_lines": [LINE | {"line_no": "2", "net_amount": "x"}, LINE]})
@@ -527,7 +533,13 @@ BAD = {"time_logs": [LOG | {"time_log_id": "L-9", "hours": "3"}]}
 CHANGED = {"time_logs": [LOG | {"hours": "11"}]}
 
 
-@pytest.mark.parametrize("name", BREAKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("a log disappears", "a cent goes astray") else pytest.param(name, marks=pytest.mark.slow)
+        for name in BREAKS
+    ],
+)
 def test_sums_that_differ_halt_the_run_roll_back_everything_and_are_recorded(tmp_path, name):
     statement, message = BREAKS[name]
     url = f"duckdb:///{tmp_path / 'abr.duckdb'}"
