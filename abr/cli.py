@@ -1053,9 +1053,10 @@ def run_command(
             "check the year; or add --force",
         )
     path = settings_module.database_path(settings)
-    if path is not None and not path.exists():
-        _talk(f"abr: there was no database {path}; an empty one is made")
+    is_new = path is not None and not path.exists()
     with _opened(settings) as connection:
+        if is_new:
+            _talk(f"abr: there was no database {path}; an empty one was made")
         with monitor.Signals(_interrupt(connection)) as signals, signals.working(), _progress("reconciling") as tell:
             run = _run(connection, settings, day, is_strict=strict, progress=tell)
         if signals.interrupted:

@@ -738,6 +738,7 @@ def test_ctrl_c_while_the_command_starts_ends_it_without_a_word(books, after_ms)
     process = command_line.started("report", env=given)
     # What Python says before it comes to the command is not ours; from the moment that starts itself again, all is.
     while b"GLIBC_TUNABLES" not in Path(f"/proc/{process.pid}/environ").read_bytes():
+        assert process.poll() is None, command_line.ended(process)
         time.sleep(0.001)
     time.sleep(after_ms / 1000)
     process.send_signal(signal.SIGINT)
