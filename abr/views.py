@@ -15,16 +15,17 @@ import re
 from graphlib import TopologicalSorter
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from alembic.script import ScriptDirectory
 
 WORK = "work"
+T = TypeVar("T")
 
 
 def packaged(name: str) -> Path:
@@ -92,6 +93,10 @@ def work_table(name: str) -> Iterator[str]:
 
 def work_order(connection: Connection) -> list[str]:
     """Return the names of the work tables of this database, each after those it reads."""
+    return _of_present_views(connection, _work_order)
+
+
+def _work_order(connection: Connection) -> list[str]:
     names = in_order(stored_text(connection))
     return [name.removeprefix(f"{WORK}.") for name in names if name.startswith(f"{WORK}.")]
 
@@ -101,9 +106,13 @@ def create_work_tables(connection: Connection) -> None:
 
     Temporary tables belong to the connection: nothing of them reaches the database file.
     """
-    for name in work_order(connection):
-        for statement in work_table(f"{WORK}.{name}"):
-            connection.exec_driver_sql(statement)
+    # The columns a view is stored with; asking the views themselves would plan them all.
+    columns = connection.exec_driver_sql(
+        "select table_name, string_agg(format('\"{}\" {}', column_name, data_type), ', ' order by column_index) "
+        f"from duckdb_columns() where schema_name = '{WORK}' group by table_name order by table_name",
+    ).fetchall()
+    for table, definition in columns:
+        connection.exec_driver_sql(f"create or replace temp table {table} ({definition})")
 
 
 def stored_text(connection: Connection) -> dict[str, str]:
@@ -153,14 +162,25 @@ def canonical(sql: str) -> str:
 
 def digest(connection: Connection) -> str:
     """Return the md5 of every view and macro in the database: the rules that compute a run."""
+    return _of_present_views(connection, _digest)
+
+
+def _digest(connection: Connection) -> str:
+    text = "\n".join(f"{name}\n{sql}" for name, sql in rules(connection).items())
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _of_present_views(connection: Connection, finding: Callable[[Connection], T]) -> T:
+    """Return what this finds of the database's views; found once, as long as they stay the same."""
     # A view that is made or replaced gets a new number, and asking for numbers is ten times as fast as for texts.
     numbers = tuple(connection.exec_driver_sql("select count(*), sum(view_oid) from duckdb_views()").one())
-    known: tuple[tuple[int, int], str] | None = connection.info.get("abr_rules_digest")
+    known: tuple[tuple[int, int], dict[Any, Any]] | None = connection.info.get("abr_of_views")
     if known is None or known[0] != numbers:
-        text = "\n".join(f"{name}\n{sql}" for name, sql in rules(connection).items())
-        known = (numbers, hashlib.md5(text.encode(), usedforsecurity=False).hexdigest())
-        connection.info["abr_rules_digest"] = known
-    return known[1]
+        known = connection.info["abr_of_views"] = (numbers, {})
+    found: dict[Any, T] = known[1]
+    if finding not in found:
+        found[finding] = finding(connection)
+    return found[finding]
 
 
 def rules(connection: Connection) -> dict[str, str]:
