@@ -13,9 +13,6 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import sqlalchemy
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -26,7 +23,9 @@ from abr.exceptions import ABRError, DatabaseBusy, DataIntegrityError, SchemaMis
 from abr.models import SCHEMAS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from alembic.config import Config
 
 
 # DuckDB 1.5 drops rows by filters that a join pushes down to its other side: where a prepared statement is executed
@@ -307,6 +306,8 @@ def _explanation(cause: BaseException | None, path: Path | None) -> ABRError | N
 
 def alembic_config(connection: Connection | None = None) -> Config:
     """Return Alembic's configuration for the migrations that come with this program."""
+    from alembic.config import Config  # noqa: PLC0415  a fifth of the time a command needs to start, and seldom needed
+
     config = Config()
     config.set_main_option("script_location", str(views.packaged("migrations")).replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -322,11 +323,23 @@ def revision(connection: Connection) -> str | None:
 
 
 def head() -> str:
-    """Return the schema revision this program needs."""
-    newest = ScriptDirectory.from_config(alembic_config()).get_current_head()
-    if newest is None:
-        raise ABRError("this installation of ABR has no migrations", "install it again")
-    return newest
+    """Return the schema revision this program needs: the one that no other follows."""
+    revisions = _revisions()
+    newest = revisions.keys() - set().union(*revisions.values())
+    if len(newest) != 1:
+        raise ABRError("this installation of ABR lacks migrations", "install it again")
+    return newest.pop()
+
+
+def _revisions() -> Mapping[str, set[str]]:
+    """Return the revisions that come with this program, each with those it follows, as Alembic reads them."""
+    revisions = {}
+    for path in views.packaged("migrations").glob("versions/*.py"):
+        text = path.read_text("utf-8")
+        own, followed = (re.search(rf"^{name} = (.+)$", text, re.MULTILINE) for name in ("revision", "down_revision"))
+        if own and followed:
+            revisions[own[1].strip("\"'")] = set(re.findall(r"\w+", followed[1])) - {"None"}
+    return revisions
 
 
 def _bring_up_to_date(connection: Connection, path: Path | None, *, upgrade: bool) -> bool:
@@ -339,8 +352,7 @@ def _bring_up_to_date(connection: Connection, path: Path | None, *, upgrade: boo
         return True
     if current == head():
         return False
-    known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
-    if current not in known:
+    if current not in _revisions():
         raise SchemaMismatch(f"{path} was written by a newer version of ABR", "update the program: pip install -U abr")
     if not upgrade:
         raise SchemaMismatch(f"the schema of {path} is older than this program", "run: abr db upgrade")
@@ -349,5 +361,7 @@ def _bring_up_to_date(connection: Connection, path: Path | None, *, upgrade: boo
 
 
 def _migrate(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415  as above
+
     connection.rollback()
     command.upgrade(alembic_config(connection), "head")

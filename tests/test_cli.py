@@ -138,6 +138,16 @@ def test_python_m_abr_is_abr():
     assert ended.out == abr("settings", "--format", "csv").out
 
 
+def test_a_command_starts_without_what_only_a_new_database_needs():
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys\nfrom abr import cli\nprint('alembic' in sys.modules)"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert loaded.stdout == "False\n"
+
+
 def test_abr_alone_shows_the_help():
     ended = abr()
     assert "Usage: abr" in ended.out + ended.err

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from abr import database, views
-from abr.exceptions import DatabaseBusy, DataIntegrityError, SchemaMismatch, UsageError
+from abr.exceptions import ABRError, DatabaseBusy, DataIntegrityError, SchemaMismatch, UsageError
 from abr.models import MACROS, METADATA, SCHEMAS
 from tests import harness, rewrite_first_migration
 
@@ -153,8 +153,37 @@ def test_the_first_migration_is_what_the_program_that_writes_it_would_write():
 
 def test_there_is_one_head():
     scripts = ScriptDirectory.from_config(database.alembic_config())
-    assert len(scripts.get_heads()) == 1
     assert scripts.get_heads() == [database.head()]
+
+
+@pytest.fixture
+def migrate_further(monkeypatch, tmp_path):
+    """Return what adds migrations, given as {revision: what it says it follows}, to a copy of those there are."""
+    packaged = views.packaged
+    folder = tmp_path / "migrations"
+    shutil.copytree(packaged("migrations"), folder)
+    monkeypatch.setattr(views, "packaged", lambda name: folder if name == "migrations" else packaged(name))
+
+    def add(**followed):
+        for revision, down_revision in followed.items():
+            text = f"revision = '{revision}'\ndown_revision = {down_revision!r}\n\ndef upgrade():\n    pass\n"
+            (folder / "versions" / f"{revision}_more.py").write_text(text)
+
+    return add
+
+
+def test_the_newest_migration_is_the_one_alembic_finds_also_after_branches_were_merged(migrate_further):
+    first = database.head()
+    migrate_further(a1=first, b1=first, b2="b1", c1=("a1", "b2"))
+    scripts = ScriptDirectory.from_config(database.alembic_config())
+    assert (scripts.get_heads(), database.head()) == (["c1"], "c1")
+    assert database._revisions().keys() == {script.revision for script in scripts.walk_revisions()}
+
+
+def test_an_installation_without_its_migrations_says_so(migrate_further, tmp_path):
+    shutil.rmtree(tmp_path / "migrations" / "versions")
+    with pytest.raises(ABRError, match="lacks migrations"):
+        database.head()
 
 
 def catalog(connection):
@@ -412,14 +441,13 @@ def test_a_database_of_a_newer_program_is_refused(path):
     assert "newer version" in refused(path, SchemaMismatch, 5, upgrade=True)
 
 
-def test_a_database_of_an_older_program_is_refused_until_it_is_upgraded(path, monkeypatch):
-    class Script:
-        revision = "000000000000"
-
-    walk = ScriptDirectory.walk_revisions
-    monkeypatch.setattr(ScriptDirectory, "walk_revisions", lambda *given, **named: [*walk(*given, **named), Script()])
-    set_revision(path, Script.revision)
+def test_a_database_of_an_older_program_is_refused_until_it_is_upgraded(path, migrate_further):
+    migrate_further(d1=database.head())
     assert "abr db upgrade" in refused(path, SchemaMismatch, 5)
+    with database.connect(f"duckdb:///{path}", upgrade=True) as connection:
+        assert database.revision(connection) == "d1"
+    with database.connect(f"duckdb:///{path}") as connection:
+        assert connection.exec_driver_sql("select count(*) from report.run_history").scalar_one() == 1
 
 
 def test_a_duckdb_file_of_someone_else_is_refused(tmp_path):
