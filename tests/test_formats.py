@@ -473,15 +473,13 @@ def test_a_float_is_its_shortest_decimal_text_without_an_exponent(
 def refuses(
     connection: duckdb.DuckDBPyConnection,
     path: Path,
-    message: str,
-    *,
+    *messages: str,
     error: type[DataIntegrityError | UsageError] = DataIntegrityError,
     as_: str = "auto",
 ) -> None:
     with pytest.raises(error) as caught:
         read(connection, [path], as_=as_)
-    assert message in caught.value.message
-    assert path.name in caught.value.message
+    assert [message for message in (*messages, path.name) if message not in caught.value.message] == []
     assert caught.value.remedy
     assert caught.value.message.isprintable()
     assert connection.execute("select table_name from duckdb_tables() where table_name like '%part'").fetchall() == []
@@ -574,8 +572,7 @@ def test_a_damaged_row_is_refused_with_its_line(
     whole = "time_log_id,task,note\n" + f"{row}\n" * row_count
     path = tmp_path / "time_logs.csv"
     path.write_text(whole + tail)
-    refuses(connection, path, f"line {whole.count(chr(10)) + 1}")
-    refuses(connection, path, message)
+    refuses(connection, path, f"line {whole.count(chr(10)) + 1}", message)
 
 
 def test_wherever_a_file_is_cut_no_row_is_lost_in_silence(
