@@ -775,10 +775,11 @@ def _clear_work_tables(connection: Connection) -> None:
     """Remove all rows; where no plans are prepared by making the tables anew, which gives many rows back faster."""
     if prepared.is_prepared(connection):
         order: list[str] = connection.info["abr_order"]
-        connection.exec_driver_sql("; ".join(prepared.call(connection, f"delete from temp.{name}") for name in order))
-        return
-    for name in _filled_tables(connection):
-        connection.exec_driver_sql(f"create or replace temp table {name} as from temp.{name} limit 0")
+        statements = [prepared.call(connection, f"delete from temp.{name}") for name in order]
+    else:
+        names = _filled_tables(connection)
+        statements = [f"create or replace temp table {name} as from temp.{name} limit 0" for name in names]
+    connection.exec_driver_sql("; ".join(statements))
 
 
 def _filled_tables(connection: Connection) -> list[str]:

@@ -111,8 +111,10 @@ def create_work_tables(connection: Connection) -> None:
         "select table_name, string_agg(format('\"{}\" {}', column_name, data_type), ', ' order by column_index) "
         f"from duckdb_columns() where schema_name = '{WORK}' group by table_name order by table_name",
     ).fetchall()
-    for table, definition in columns:
-        connection.exec_driver_sql(f"create or replace temp table {table} ({definition})")
+    if columns:  # none where the first migration has yet to make the views
+        connection.exec_driver_sql(
+            "; ".join(f"create or replace temp table {table} ({definition})" for table, definition in columns)
+        )
 
 
 def stored_text(connection: Connection) -> dict[str, str]:

@@ -35,9 +35,9 @@ def replace_views(operations, operation):
     """Create and drop the views; the temporary tables that later views read must exist meanwhile."""
     connection = operations.get_bind()
     views.create_work_tables(connection)
-    for statement in views.ddl(operation.definitions):
-        # Driver SQL, because text() would read ':word' inside a view as a bind parameter.
-        connection.exec_driver_sql(statement)
+    # Driver SQL, because text() would read ':word' inside a view as a bind parameter; one text, because hundreds of
+    # statements take half as long that way.
+    connection.exec_driver_sql("\n;\n".join(views.ddl(operation.definitions)))
 
 
 def freeze_changed_views(_migration_context, _revision, _directives):

@@ -42,10 +42,8 @@ VIEWS = {{
 
 def upgrade() -> None:
     connection = op.get_bind()
-    for schema in SCHEMAS:
-        connection.exec_driver_sql(f"create schema {{schema}}")
-    for statement in (*TABLES, *COMMENTS, *MACROS):
-        connection.exec_driver_sql(statement)
+    schemas = (f"create schema {{schema}}" for schema in SCHEMAS)
+    connection.exec_driver_sql("\\n;\\n".join((*schemas, *TABLES, *COMMENTS, *MACROS)))
     op.replace_views(VIEWS)
 
 

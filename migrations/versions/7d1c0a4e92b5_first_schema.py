@@ -4848,10 +4848,8 @@ anti join temp.position on open_in_scope.contract_id = position.contract_id
 
 def upgrade() -> None:
     connection = op.get_bind()
-    for schema in SCHEMAS:
-        connection.exec_driver_sql(f"create schema {schema}")
-    for statement in (*TABLES, *COMMENTS, *MACROS):
-        connection.exec_driver_sql(statement)
+    schemas = (f"create schema {schema}" for schema in SCHEMAS)
+    connection.exec_driver_sql("\n;\n".join((*schemas, *TABLES, *COMMENTS, *MACROS)))
     op.replace_views(VIEWS)
 
 
