@@ -81,14 +81,7 @@ def ddl(views: Mapping[str, str | None]) -> Iterator[str]:
         text = header(sql).replace("'", "''")
         yield f"comment on view {name} is '{text}'"
         if name.startswith(f"{WORK}."):
-            yield from work_table(name)
-
-
-def work_table(name: str) -> Iterator[str]:
-    """Yield the statements that make the empty temporary table of a view in work."""
-    table = name.removeprefix(f"{WORK}.")
-    yield f"drop table if exists temp.{table}"
-    yield f"create temp table {table} as from {name} limit 0"
+            yield f"create or replace temp table {name.removeprefix(f'{WORK}.')} as from {name} limit 0"
 
 
 def work_order(connection: Connection) -> list[str]:
@@ -172,17 +165,17 @@ def _digest(connection: Connection) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def _of_present_views(connection: Connection, finding: Callable[[Connection], T]) -> T:
-    """Return what this finds of the database's views; found once, as long as they stay the same."""
+def _of_present_views(connection: Connection, find: Callable[[Connection], T]) -> T:
+    """Return what `find` does of the database's views; looked for once, as long as they stay the same."""
     # A view that is made or replaced gets a new number, and asking for numbers is ten times as fast as for texts.
     numbers = tuple(connection.exec_driver_sql("select count(*), sum(view_oid) from duckdb_views()").one())
     known: tuple[tuple[int, int], dict[Any, Any]] | None = connection.info.get("abr_of_views")
     if known is None or known[0] != numbers:
         known = connection.info["abr_of_views"] = (numbers, {})
     found: dict[Any, T] = known[1]
-    if finding not in found:
-        found[finding] = finding(connection)
-    return found[finding]
+    if find not in found:
+        found[find] = find(connection)
+    return found[find]
 
 
 def rules(connection: Connection) -> dict[str, str]:
