@@ -28,8 +28,6 @@ _SCALE = 10_000  # rates, multipliers and percentages are whole numbers of ten-t
 _DIGITS_MORE = 4  # shown of an exact amount beyond the minor unit
 _SATURDAY = 6
 _SCOPE = ("person", "task", "role", "project_id")
-_OVERBILLED = ("double_billed", "hours_over", "rate_over")
-
 _SIDES = {"written_off": "written off"}
 
 _REMEDIES = {
@@ -590,7 +588,7 @@ def _finding_formula(explained: Explained, finding: Row, money: _Money) -> str:
         return ""
     owed, billed = billing["expected_minor"], billing["billed_minor"]
     payable, used = billing["payable_seconds"], billing["billed_seconds"]
-    if name in _OVERBILLED:
+    if finding["side"] == "overbilled":
         return _less(billed, owed, money.minor)
     if name == "hours_short":
         short = f"round({money.minor(owed)} x ({_less(payable, used, _seconds)}) / {_seconds(payable)})"
@@ -765,7 +763,7 @@ def _classes(explained: Explained, money: _Money) -> list[Step]:
         words = f"{_SIDES.get(side, side)}, {_counted(len(group), 'finding')}"
         if len(known) < len(group):
             words += f", {len(group) - len(known)} of unknown amount"
-        steps.append(Step(name, f"{total}; {words}" if total else words, own.amount(sum(known, Decimal(0)))))
+        steps.append(Step(name, f"{total}; {words}" if total else words, own.amount(sum(known) if known else None)))
     is_set_aside = explained.reasons or any(row["status"] == "quarantined" for row in explained.logs)
     none = "what is in quarantine was not looked at" if is_set_aside else "everything owed was billed, and nothing else"
     return steps or [Step("None", none)]
@@ -773,17 +771,21 @@ def _classes(explained: Explained, money: _Money) -> list[Step]:
 
 def _identity(findings: Sequence[Row], position: Row, money: _Money) -> list[Step]:
     owed, billed = position["expected_amount"], position["billed_amount"]
-    over = [sum((row["amount"] for row in findings if row["class"] == name), Decimal(0)) for name in _OVERBILLED]
+    over: dict[str, Decimal] = {}
+    for row in sorted(findings, key=lambda row: row["class"]):
+        if row["side"] == "overbilled" and row["expected_amount"] is not None:  # of an eligible log
+            over[row["class"]] = over.get(row["class"], Decimal(0)) + row["amount"]
     sides = [position[f"{side}_amount"] for side in ("leakage", "written_off", "pending", "noise")]
-    words = "leakage + written off + pending + noise - (double_billed + hours_over + rate_over)"
+    words = "leakage + written off + pending + noise"
     formula = _sum(sides, money.number)
-    if any(over):
-        formula += f" - ({_sum(over, money.number)})"
+    if over:
+        formula += f" - ({_sum(list(over.values()), money.number)})"
+        words += f" - ({' + '.join(over)})"
     return [
         Step("Owed", "for its eligible logs", money.amount(owed)),
         Step("Billed", "to these logs", money.amount(billed)),
         Step("Owed - billed", _less(owed, billed, money.number), money.amount(owed - billed)),
-        Step("The same, found", f"{formula}; {words}", money.amount(sum(sides, Decimal(0)) - sum(over, Decimal(0)))),
+        Step("The same, found", f"{formula}; {words}", money.amount(sum(sides, Decimal(0)) - sum(over.values()))),
     ]
 
 

@@ -2428,14 +2428,14 @@ where place = 1
 """,
     "reconcile.stored_finding": """\
 -- One row per open finding of a contract in scope (finding_id), as the newest run stored it. is_looked_at: whether this
--- run finds it again if it still holds; the others, from before from_day, stay as they are.
+-- run finds it again if it still holds; the others, from before from_day, stay as they are. Of lines a run of later
+-- weeks reads all that match no time log, of pools those that reach into these weeks.
 select
     finding_open.*,
-    case
-        when scope_contract.from_day = '-infinity' or finding_open.class = 'currency_mismatch' then true
-        when finding_open.class in ('invoiced_without_log', 'unapplied_credit') then pool.about is not null
-        else finding_open.worked_on >= scope_contract.from_day
-    end as is_looked_at
+    scope_contract.from_day = '-infinity'
+    or finding_open.about like 'line:%'
+    or pool.about is not null
+    or coalesce(finding_open.worked_on >= scope_contract.from_day, false) as is_looked_at
 from audit.finding_open
 inner join temp.scope_contract using (contract_id)
 left join temp.pool on finding_open.contract_id = pool.contract_id and finding_open.about = pool.about
@@ -2510,17 +2510,18 @@ left join temp.project
     on matched.project_id = project.project_id and matched.contract_id = project.contract_id
 """,
     "work.kept_finding": """\
--- One row per sum of open findings of a contract in scope that stay as they are (contract_id, currency, side, class).
+-- One row per sum of open findings of a contract in scope that stay as they are (contract_id, currency, side,
+-- has_expected: whether they are of eligible time logs).
 select
     contract_id,
     currency,
     side,
-    class,
+    expected_amount is not null as has_expected,
     sum(amount) as amount,
     min(worked_on) as worked_on
 from reconcile.stored_finding
 where not is_looked_at
-group by contract_id, currency, side, class
+group by contract_id, currency, side, has_expected
 """,
     "coverage_rules.invalid_contract": """\
 -- A billable, approved time log falls under a contract that has a reason of its own.
@@ -3154,7 +3155,7 @@ select
 from rounded
 """,
     "reconcile.raw_row": """\
--- One row per source row this run sets aside or changes (dataset, row_id): its cells as JSON text, as given, or rebuilt
+-- One row per source row this run sets aside (dataset, row_id): its cells as JSON text, as given, or rebuilt
 -- from what was read of them. Of the large tables the cycle says which contracts are in scope, and between which
 -- numbers the rows lie that it sets aside: the rest is passed over before its cells are read.
 select
@@ -3962,7 +3963,6 @@ select
     end as billed_seconds,
     coalesce(direct.line_count, 0) as direct_line_count,
     coalesce(direct.positive_invoice_count, 0) as positive_invoice_count,
-    pooled_log.place as pool_place,
     case contract.grace_from
         when 'month_end' then last_day(priced_log.worked_on)
         else priced_log.worked_on
@@ -4416,10 +4416,11 @@ select
     amounts.expected_amount,
     amounts.billed_amount,
     amounts.amount,
-    case
-        when amounts.rule_name in ('out_of_term', 'non_billable_time', 'unapproved', 'fixed_price_overrun') then null
-        else coalesce(amounts.invoice_ids, direct_invoices.invoice_ids, pool.invoice_ids)
-    end as invoice_ids,
+    coalesce(
+        amounts.invoice_ids,
+        -- What is estimated, for a log that is not eligible, no invoice billed.
+        case when amounts.expected_amount is not null then coalesce(direct_invoices.invoice_ids, pool.invoice_ids) end
+    ) as invoice_ids,
     amounts.due_on
 from amounts
 inner join temp.scope_contract on amounts.contract_id = scope_contract.contract_id
@@ -4749,17 +4750,16 @@ left join (
     from (
         select
             contract_id,
-            class,
             amount
         from temp.finding
+        where side = 'overbilled' and expected_amount is not null
         union all by name
         select
             contract_id,
-            class,
             amount
         from temp.kept_finding
+        where side = 'overbilled' and has_expected
     ) as findings
-    where class in ('double_billed', 'hours_over', 'rate_over')
     group by contract_id
 ) as log_overbilled using (contract_id)
 where

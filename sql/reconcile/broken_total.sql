@@ -29,17 +29,16 @@ left join (
     from (
         select
             contract_id,
-            class,
             amount
         from temp.finding
+        where side = 'overbilled' and expected_amount is not null
         union all by name
         select
             contract_id,
-            class,
             amount
         from temp.kept_finding
+        where side = 'overbilled' and has_expected
     ) as findings
-    where class in ('double_billed', 'hours_over', 'rate_over')
     group by contract_id
 ) as log_overbilled using (contract_id)
 where

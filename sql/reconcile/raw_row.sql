@@ -1,4 +1,4 @@
--- One row per source row this run sets aside or changes (dataset, row_id): its cells as JSON text, as given, or rebuilt
+-- One row per source row this run sets aside (dataset, row_id): its cells as JSON text, as given, or rebuilt
 -- from what was read of them. Of the large tables the cycle says which contracts are in scope, and between which
 -- numbers the rows lie that it sets aside: the rest is passed over before its cells are read.
 select

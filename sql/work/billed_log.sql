@@ -14,7 +14,6 @@ select
     end as billed_seconds,
     coalesce(direct.line_count, 0) as direct_line_count,
     coalesce(direct.positive_invoice_count, 0) as positive_invoice_count,
-    pooled_log.place as pool_place,
     case contract.grace_from
         when 'month_end' then last_day(priced_log.worked_on)
         else priced_log.worked_on

@@ -73,10 +73,11 @@ select
     amounts.expected_amount,
     amounts.billed_amount,
     amounts.amount,
-    case
-        when amounts.rule_name in ('out_of_term', 'non_billable_time', 'unapproved', 'fixed_price_overrun') then null
-        else coalesce(amounts.invoice_ids, direct_invoices.invoice_ids, pool.invoice_ids)
-    end as invoice_ids,
+    coalesce(
+        amounts.invoice_ids,
+        -- What is estimated, for a log that is not eligible, no invoice billed.
+        case when amounts.expected_amount is not null then coalesce(direct_invoices.invoice_ids, pool.invoice_ids) end
+    ) as invoice_ids,
     amounts.due_on
 from amounts
 inner join temp.scope_contract on amounts.contract_id = scope_contract.contract_id

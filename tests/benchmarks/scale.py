@@ -204,8 +204,8 @@ def _first_run(path: Path, as_of: dt.date, name: str) -> Measures:
         reconciliation_engine.fill_work_tables(connection)
         firm_is = connection.exec_driver_sql(
             "select count(*) filter (billed_seconds > 0) / count(*) as billed_share, "
-            "count(*) filter (billed_seconds > 0 and pool_place is not null) / count(*) filter (billed_seconds > 0) "
-            "as pooled_share, "
+            "count(*) filter (billed_seconds > 0 and row_id in (select row_id from temp.pooled_log)) "
+            "/ count(*) filter (billed_seconds > 0) as pooled_share, "
             "(select count(*) filter (coalesce(cap_minutes, cap_amount, prepaid_minutes) is not null) / count(*) "
             "from source.contracts) as capped_or_prepaid_share from temp.billed_log"
         ).one()
