@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -368,7 +368,7 @@ def _now() -> datetime:
 
 def _is_simulated(connection: Connection) -> bool | None:
     """Return whether the database holds simulated data; None where it holds none at all."""
-    rows = _rows(connection, f"select source = '{SIMULATOR}' as is_simulated from source.load limit 1")
+    rows = _rows(connection, f"select format = '{SIMULATOR}' as is_simulated from source.load limit 1")
     return rows[0]["is_simulated"] if rows else None
 
 
@@ -378,7 +378,7 @@ def _progress(what: str) -> Iterator[Callable[[str, float | None], None]]:
 
     A bar appears on a terminal's stderr once the job has taken a second, and goes when it is done.
     """
-    started = datetime.now(UTC)
+    started = monotonic()
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -393,7 +393,7 @@ def _progress(what: str) -> Iterator[Callable[[str, float | None], None]]:
 
     def tell(doing: str, share: float | None = None) -> None:
         nonlocal is_shown
-        if not is_shown and (datetime.now(UTC) - started).total_seconds() >= _PROGRESS_AFTER_SECONDS:
+        if not is_shown and monotonic() - started >= _PROGRESS_AFTER_SECONDS:
             bar.start()
             is_shown = True
         bar.update(task, description=show.safe(doing), total=None if share is None else 1, completed=share or 0)
@@ -669,8 +669,10 @@ def monitor_command(
     source, settings, why = _monitored(source, settings, is_named=database_url is not None)
     if picture and not picture.parent.is_dir():
         raise UsageError(f"the folder {picture.parent} for the picture does not exist", "create it, or name another")
-    if source is Source.INBOX and (until or fail_at):
-        raise UsageError("--until and --fail-at belong to the simulator", "leave them out, or add --source simulator")
+    if source is Source.INBOX and (until or fail_at or seed is not None):
+        raise UsageError(
+            "--seed, --until and --fail-at belong to the simulator", "leave them out, or add --source simulator"
+        )
     _talk(why)
     is_waiting: Callable[[], bool] = lambda: False  # noqa: E731  the simulator never has anything before its time
     # The desk is open before the database is taken, and until it is given back: nobody finds the one without the other.
@@ -1060,7 +1062,7 @@ def run_command(
         with monitor.Signals(_interrupt(connection)) as signals, signals.working(), _progress("reconciling") as tell:
             run = _run(connection, settings, day, is_strict=strict, progress=tell)
         if signals.interrupted:
-            _talk("abr: stopped; the run is rolled back")
+            _talk("abr: stopped; what was running is rolled back, and the next run goes on from there")
             return 0
         if path is not None and publishing.folder_of(path).is_dir():
             with _publisher(connection, settings) as publisher:
@@ -1170,7 +1172,7 @@ def _load_work(
         }
         for count in loaded.counts
     ]
-    return {"rows": rows, "withdrawn_of_others": loaded.withdrawn_of_others}
+    return {"rows": rows, "withdrawn_of_others": sum(count.withdrawn_of_others for count in loaded.counts)}
 
 
 def _loaded_before(connection: Connection, request_id: str | None) -> loading.Loaded | None:
@@ -1224,6 +1226,11 @@ def _load(
     is_tool = reading.format != "canonical"
     if (covers or persons) and not is_tool and not any(part.dataset == "time_logs" for part in reading.incoming):
         raise UsageError("--covers speaks of time logs, and there are none here", "leave it out")
+    if is_complete and is_tool:
+        raise UsageError(
+            f"--complete speaks of whole data sets, and an export of {reading.format} is whole for its days only",
+            "leave it out; --covers FROM..TO says so of other days than those from its first to its last",
+        )
     for part in reading.incoming:
         if part.ignored_columns:
             _talk(f"abr: {part.dataset}: unknown columns ignored: {', '.join(part.ignored_columns)}")
@@ -1239,7 +1246,7 @@ def _load(
             progress=tell and _storing(tell),
             source=source or reading.format,
             format_name=reading.format,
-            is_complete=is_complete and not is_tool,
+            is_complete=is_complete,
             covers=covers or (reading.spans if is_tool else ()),
             persons=persons,
             parameters=parameters,
@@ -1888,7 +1895,7 @@ def superset_command(
     ] = None,
     user: Annotated[
         str, typer.Option("--user", help="Mirror: who signs in there; a login that may only read.")
-    ] = dashboards.READER,
+    ] = mirroring.ROLE,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     database_url: DatabaseOption = None,
 ) -> None:

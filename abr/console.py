@@ -26,7 +26,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from abr.exceptions import ABRError
+from abr.exceptions import ABRError, ContractComplianceError, DataIntegrityError
 
 Row = Mapping[str, Any]
 Decimals = Mapping[str, int]  # a currency's minor unit as ISO 4217 says: {"JPY": 0, "KWD": 3}
@@ -39,7 +39,6 @@ UNKNOWN = "unknown"
 CELL_CHARACTERS_MAX = 200
 WORDS_CHARACTERS_MAX = 2_000  # of a cell that may take several lines, and of a message
 PIPE_WIDTH = 240  # wide enough that nothing is left out when nobody's terminal sets a limit
-HALT_EXIT_CODE = 3
 SEVERITY_STYLES = {"critical": "red", "watch": "yellow"}
 SIDE_STYLES = {"pending": "dim", "noise": "dim", "written_off": "dim"}
 WARNING_STYLE = "bold yellow"
@@ -564,37 +563,19 @@ def flagged_first(positions: Iterable[Row]) -> list[Row]:
     return sorted(positions, key=order)
 
 
-def totals_by_currency(positions: Iterable[Row]) -> list[dict[str, Any]]:
-    """Return one row per currency with the sums of its positions and how many are flagged and watched."""
-    totals: dict[str, dict[str, Any]] = {}
-    summed = [column.name for column in TOTAL_COLUMNS if column.kind in {"money", "hours"}]
-    for position in positions:
-        currency = position["currency"]
-        zero: dict[str, Any] = dict.fromkeys(summed, Decimal(0))
-        total = totals.setdefault(
-            currency, {"currency": currency, "contract_count": 0, "flagged_count": 0, "watch_count": 0, **zero}
-        )
-        total["contract_count"] += 1
-        total["flagged_count"] += position["severity"] == "critical"
-        total["watch_count"] += position["severity"] == "watch"
-        for name in summed:
-            total[name] += position[name] or 0
-    return [totals[currency] for currency in sorted(totals, key=str)]
-
-
 def report(
     positions: Sequence[Row],
     *,
     decimals: Decimals,
+    totals: Sequence[Row],
     findings: Iterable[Row] = (),
-    totals: Sequence[Row] = (),
     total_count: int | None = None,
     rest: str = "abr report --all for the rest",
 ) -> RenderableType:
     """Return current positions, flagged first in red, then watch in yellow, with next steps; and totals per currency.
 
-    `positions` are rows of report.contract_position, `total_count` how many contracts there are in all, `totals` rows
-    like those of totals_by_currency over all of these.
+    `positions` are rows of report.contract_position, `total_count` how many contracts there are in all, `totals` the
+    sums of TOTAL_COLUMNS over these by currency, with contract_count, flagged_count and watch_count.
     """
     shown = flagged_first(with_next_step(positions, findings))
     if not shown:
@@ -604,7 +585,7 @@ def report(
     )
     count = len(shown) if total_count is None else total_count
     heading = Text(f"Totals of {'all ' if count > 1 else ''}{_counted(count, 'contract')}", style="bold")
-    return Group(contracts, Text(""), heading, Rows(totals or totals_by_currency(shown), TOTAL_COLUMNS, decimals))
+    return Group(contracts, Text(""), heading, Rows(totals, TOTAL_COLUMNS, decimals))
 
 
 def findings_table(rows: Sequence[Row], *, decimals: Decimals, total_count: int | None = None) -> RenderableType:
@@ -727,7 +708,7 @@ class Snapshot:
     """What the monitor shows after a run. Rows are those of the report views.
 
     `positions` are the contracts worth showing (flagged, watch, over-billed, in any order); there are `position_count`
-    of them, where that is more. `totals` are rows like those of totals_by_currency, over all contracts. `overruns` has
+    of them, where that is more. `totals` are as for `report`, over all contracts. `overruns` has
     a row for each contract with open fixed_price_overrun findings: what they add up to, amount None where one is
     unknown. `changes` are rows of audit.finding with a `change` (opened, changed, closed), those of `changed_run`, the
     last run that changed anything. Quarantined hours are those at risk. `rejected_files` lie in the inbox's rejected/.
@@ -919,7 +900,7 @@ def _both(left: Text, right: Text, width: int) -> Text:
 
 def _totals_block(snapshot: Snapshot, width: int) -> _Block:
     """Return the totals, a line per currency."""
-    totals = _totals(snapshot)
+    totals = snapshot.totals
 
     def draw(height: int) -> list[RenderableType]:
         room = height - 2
@@ -933,7 +914,7 @@ def _totals_block(snapshot: Snapshot, width: int) -> _Block:
 
 def _sums_block(snapshot: Snapshot, width: int) -> _Block:
     """Return the totals with a column per currency, as long as so many columns fit."""
-    totals = _totals(snapshot)
+    totals = snapshot.totals
     measures = [column for column in TOTAL_COLUMNS if column.name != "currency"]
     rows = [
         {
@@ -1079,14 +1060,10 @@ def _changed(run: Row) -> str:
     return ", ".join(parts) or _NO_CHANGE
 
 
-def _totals(snapshot: Snapshot) -> list[Row]:
-    return list(snapshot.totals) or list(totals_by_currency(snapshot.positions))
-
-
 def _flags(snapshot: Snapshot) -> Text:
     """Return how many contracts are flagged and watched, of how many."""
     counts = {
-        name: sum(total[f"{name}_count"] for total in _totals(snapshot)) for name in ("flagged", "watch", "contract")
+        name: sum(total[f"{name}_count"] for total in snapshot.totals) for name in ("flagged", "watch", "contract")
     }
     return Text.assemble(
         (f"{counts['flagged']:,} flagged", "bold red" if counts["flagged"] else "bold"),
@@ -1153,7 +1130,7 @@ def _shown(snapshot: Snapshot) -> tuple[object, ...]:
 
 def problem(error: ABRError) -> RenderableType:
     """Return an error as people see it: a HALT as a block in red, any other as one line, `abr: message; remedy`."""
-    if error.exit_code == HALT_EXIT_CODE:
+    if isinstance(error, DataIntegrityError | ContractComplianceError):
         return halt(error)
     message = safe(error.message, WORDS_CHARACTERS_MAX)
     return Text(f"abr: {message}; {safe(error.remedy, WORDS_CHARACTERS_MAX)}" if error.remedy else f"abr: {message}")

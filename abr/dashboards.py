@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PASSWORD_MASK = "XXXXXXXXXX"  # noqa: S105  Superset's word for "ask"
-READER = "abr_reader"
 _ROOT = "abr"  # Superset drops the first folder of every name
 _TIMESTAMP = (2026, 1, 1, 0, 0, 0)
 _READ_ONLY = "access_mode"

@@ -19,6 +19,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from abr.formats.canonical import COLUMNS
+
 LOGS_PER_CHUNK = 1_500_000  # bounds memory; a contract's work is never split
 ROWS_PER_GROUP = 122_880  # of a Parquet file: what DuckDB reads at a time
 CONTRACTS_PER_BLOCK = 40
@@ -36,26 +38,6 @@ LOGS_LOOKED_THROUGH = 20_000  # what a cycle may go through for work that was fo
 def _words(text: str) -> tuple[str, ...]:
     """Return the words of a text: long lists read better that way."""
     return tuple(text.split())
-
-
-COLUMNS = {
-    "contracts": _words(
-        "contract_id client currency billing_model starts_on ends_on rounding_minutes rounding_mode rounding_unit "
-        "minimum_minutes overtime_after_minutes overtime_multiplier weekend_multiplier prepaid_minutes prepaid_period "
-        "cap_minutes cap_amount cap_period discount_percent grace_days grace_from threshold_amount"
-    ),
-    "projects": _words("project_id contract_id name is_billable"),
-    "rates": _words("contract_id project_id person role task hourly_rate valid_from valid_to"),
-    "time_logs": _words(
-        "time_log_id project_id person role task worked_on seconds minutes hours duration is_billable is_approved "
-        "entered_at note"
-    ),
-    "invoices": _words("invoice_id contract_id currency issued_on status"),
-    "invoice_lines": _words(
-        "invoice_id line_no kind time_log_id project_id person role task period_start period_end seconds minutes "
-        "hours duration net_amount"
-    ),
-}
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,11 @@ class UsageError(ABRError):
 
 
 class MirrorError(ABRError):
-    """The PostgreSQL mirror cannot be reached, or refuses what it was asked. Exit code 1."""
+    """The PostgreSQL mirror cannot be reached (`is_away`), or refuses what it was asked. Exit code 1."""
+
+    def __init__(self, message: str, remedy: str = "", *, is_away: bool = False) -> None:
+        super().__init__(message, remedy)
+        self.is_away = is_away
 
 
 class DataIntegrityError(ABRError):

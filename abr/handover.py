@@ -247,7 +247,6 @@ class Withdrawn(ABRError):  # noqa: N818  it is a state
             if was_waiting
             else "stopped; the monitor has taken the request already, and will finish it"
         )
-        self.was_waiting = was_waiting
 
 
 def _removed(path: Path) -> bool:

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from abr.exceptions import ABRError, DataIntegrityError
+from abr.formats import SUFFIXES
 
-_SUFFIXES = (".csv", ".jsonl", ".parquet")
 _REJECTED, _MESSAGE = "rejected", ".error.txt"
 
 CLOSED_SECONDS = 0.05  # how long a file must have looked the same that nobody has open for writing
@@ -85,7 +85,7 @@ def is_waiting(inbox: Inbox, *, clock: Callable[[], float] = time.monotonic) -> 
 def look_into(inbox: Inbox, *, clock: Callable[[], float] = time.monotonic) -> dict[Path, Look]:
     """Note what the files that could be taken look like now, and return that. Hidden files are half-made copies."""
     try:
-        found = [path for path in inbox.folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.name[0] != "."]
+        found = [path for path in inbox.folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
     except OSError as error:
         raise DataIntegrityError(
             f"the inbox {inbox.folder} cannot be read: {error.strerror}",

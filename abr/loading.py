@@ -18,6 +18,7 @@ from sqlalchemy import Connection, text
 
 from abr import formats
 from abr.exceptions import DataIntegrityError
+from abr.formats.tools import WHITE_SPACE
 from abr.models import METADATA, NUMBER
 
 if TYPE_CHECKING:
@@ -29,12 +30,6 @@ Progress = Callable[[str, int, float], object]
 DATASETS = ("contracts", "projects", "rates", "time_logs", "invoices", "invoice_lines")
 DURATION_CELLS = ("seconds", "minutes", "hours", "duration")
 
-# What Python's str.strip() takes for white space; DuckDB's own trim takes only blanks.
-_WHITE_SPACE = (
-    " \t\n\r\v\f\x1c\x1d\x1e\x1f\x85\xa0\u1680"
-    + "".join(map(chr, range(0x2000, 0x200B)))
-    + ("\u2028\u2029\u202f\u205f\u3000")
-)
 _FOUR_DECIMALS = r"[+-]?([0-9]+([.][0-9]{0,4}0*)?|[.][0-9]{1,4}0*)"
 _WHOLE = r"[+-]?([0-9]+([.]0*)?|[.]0+)"
 _TIMESTAMP = (
@@ -155,16 +150,15 @@ class LoadCount:
     superseded: int
     unchanged: int
     withdrawn: int
-    quarantined: int = 0
+    withdrawn_of_others: int = 0  # of people whom a load that covers days does not name
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What one load did: its number (None where nothing at all changed hands), and counts by data set."""
+    """What one load did: its number, and counts by data set."""
 
     load_id: int
     counts: tuple[LoadCount, ...]
-    withdrawn_of_others: int = 0
 
 
 def columns_of(dataset: str) -> list[str]:
@@ -204,10 +198,9 @@ def load(
     """
     load_id = connection.exec_driver_sql("select coalesce(max(load_id), 0) + 1 from source.load").scalar_one()
     counts = []
-    of_others = 0
     for dataset in DATASETS:
         if dataset in incoming:
-            count, others = _load_dataset(
+            count = _load_dataset(
                 connection,
                 dataset,
                 incoming[dataset],
@@ -220,7 +213,6 @@ def load(
                 progress=progress,
             )
             counts.append(count)
-            of_others += others
     connection.execute(
         text(
             "insert into source.load by name select :load_id as load_id, :loaded_at as loaded_at, :source as source, "
@@ -239,7 +231,7 @@ def load(
             "counts": json.dumps([asdict(count) for count in counts]),
         },
     )
-    return Loaded(load_id, tuple(counts), of_others)
+    return Loaded(load_id, tuple(counts))
 
 
 def _load_dataset(
@@ -254,7 +246,7 @@ def _load_dataset(
     covers: tuple[tuple[date, date], ...],
     persons: tuple[str, ...],
     progress: Progress | None,
-) -> tuple[LoadCount, int]:
+) -> LoadCount:
     run = connection.exec_driver_sql
     table = f"source.{dataset}"
     key = _identity(dataset)
@@ -287,7 +279,7 @@ def _load_dataset(
         f"where {this_source} and key in (select key from temp.read_key) "
         "and digest not in (select digest from temp.read_row)",
     )
-    others = 0
+    of_others = 0
     if withdrawals := _withdrawals(dataset, is_complete=is_complete, covers=covers, persons=persons):
         gone = (
             f"where ended_load_id is null and {this_source} and ({' or '.join(withdrawals)}) "
@@ -295,9 +287,8 @@ def _load_dataset(
             f"and ({key} is null or {key} not in (select key from temp.read_key))"
         )
         if covers and not persons:
-            others = run(
-                f"select count(*) from {table} {gone} and person not in (select person from temp.read_row)",
-            ).scalar_one()
+            named = "select person from temp.read_row where person is not null"
+            of_others = run(f"select count(*) from {table} {gone} and person not in ({named})").scalar_one()
         run(f"insert into temp.ended_row select *, 'withdrawn' from ({found} {gone})")
         run(
             f"insert into temp.live_row {found} where {_live(connection, dataset, 'ended_row')} "
@@ -331,7 +322,7 @@ def _load_dataset(
     for name in ("read_row", "read_key", "place", "live_row", "ended_row"):
         run(f"drop table temp.{name}")
     new = new_count - superseding
-    return LoadCount(dataset, read, new, superseding, read - new - superseding, withdrawn), others
+    return LoadCount(dataset, read, new, superseding, read - new - superseding, withdrawn, of_others)
 
 
 @contextmanager
@@ -640,7 +631,7 @@ def _trimmed(cell: str) -> str:
     """Return a cell as given and as trimmed text; the costly trim runs only where the ends may be white space."""
     # A text below '!' is blank or begins with white space or a control character.
     may_be_blank = f'"{cell}" < \'!\' or "{cell}"[-1] < \'!\' or strlen("{cell}") != length("{cell}")'
-    trimmed = f"nullif(trim(\"{cell}\", {_quoted(_WHITE_SPACE)}), '')"
+    trimmed = f"nullif(trim(\"{cell}\", {_quoted(WHITE_SPACE)}), '')"
     return f'"{cell}" as "given_{cell}", case when {may_be_blank} then {trimmed} else "{cell}" end as "text_{cell}"'
 
 

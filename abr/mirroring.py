@@ -53,6 +53,14 @@ BACKOFF_SECONDS_MAX: Final = 60.0
 LOOK_SECONDS: Final = 10.0  # how often the copy is looked at though nobody said that it changed
 END_SECONDS: Final = 1.2
 BATCH_ROWS: Final = 200_000
+# How the SQLSTATE of an error begins where the server is not there, and what to do where it is, and says no.
+_AWAY = ("08", "57P")
+_REFUSALS = {
+    "53": "make room on the server: memory, disk or connections",
+    "57014": f"find what slows the server down; a statement may take {STATEMENT_SECONDS_MAX} s",
+    "55P03": f"end what holds tables of the schema {SCHEMA} over {LOCK_SECONDS_MAX} s, such as an open editor",
+    "40": f"end what writes to the schema {SCHEMA} beside this, and try again",
+}
 _LAYOUT = 1  # another number wants the mirror made anew
 _ARROW_ROWS = 20_000
 _PARSED_BYTES = 8_000_000
@@ -74,9 +82,12 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "leakage_by_project": ("project_id", "contract_id", "currency"),
 }
 HISTORIES: Final = {
-    "contract_position_history": ("position", "contract_id"),
-    "finding_history": ("finding", "finding_id"),
-    "quarantine_history": ("quarantine", "quarantine_id"),
+    relation: (table, publishing.HISTORIES[table])
+    for relation, table in (
+        ("contract_position_history", "position"),
+        ("finding_history", "finding"),
+        ("quarantine_history", "quarantine"),
+    )
 }
 TABLES: Final = ("run_history", *HISTORIES, "leakage_trend")
 # What a history says beyond the row of audit: SQL over s (the staged row), r, n, o (the runs that wrote the version,
@@ -262,11 +273,17 @@ def _explanation(error: Exception, url: str) -> MirrorError:
         ("timeout expired", "check that host and port in ABR_MIRROR_URL are those of a PostgreSQL server"),
     ):
         if wanted in said and isinstance(error, psycopg.OperationalError):
-            return MirrorError(f"{at} cannot be reached: {said}", remedy)
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+            return MirrorError(f"{at} cannot be reached: {said}", remedy, is_away=True)
+    state = getattr(error, "sqlstate", None) or ""
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and (not state or state.startswith(_AWAY)):
         return MirrorError(
-            f"{at} cannot be reached: {said}", "start the server, or correct host and port in ABR_MIRROR_URL"
+            f"{at} cannot be reached: {said}",
+            "start the server, or correct host and port in ABR_MIRROR_URL",
+            is_away=True,
         )
+    for kind, remedy in _REFUSALS.items():
+        if state.startswith(kind):
+            return MirrorError(f"{at} refuses: {said}", remedy)
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         user = make_url(url).username or "the connecting user"
         return MirrorError(
@@ -308,7 +325,8 @@ def layout_of(source: duckdb.DuckDBPyConnection) -> Layout:
         (relation, column): comment
         for relation, columns in found.items()
         for column, _ in columns
-        if (comment := by_table.get(_base_of(relation), {}).get(column)) and (relation, column) != ("run_id", relation)
+        if (comment := by_table.get(_base_of(relation), {}).get(column))
+        and (relation, column) != ("contract_position", "run_id")
     }
     digest = hashlib.sha256(json.dumps([_LAYOUT, found]).encode()).hexdigest()[:16]
     return Layout(found, comments, column_comments, digest)
@@ -856,7 +874,7 @@ def follow(settings: Settings, tell: Callable[[str], object], *, stream: int = 0
 
 
 def _kind(trouble: ABRError) -> tuple[type, bool]:
-    return type(trouble), "cannot be reached" in trouble.message
+    return type(trouble), isinstance(trouble, MirrorError) and trouble.is_away
 
 
 def _listen(stream: int, ended: threading.Event, woken: threading.Event) -> None:

@@ -178,18 +178,22 @@ def reading(database: Path) -> Iterator[tuple[Connection, Publication]]:
 
 
 def publish_if_due(
-    publisher: Publisher, *, now: datetime, is_forced: bool = False, clock: Callable[[], float] = time.monotonic
+    publisher: Publisher,
+    *,
+    now: datetime,
+    is_forced: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> bool:
     """Publish where something changed since the last time, else once a minute; return whether it did.
 
-    Where somebody tidies, what is only for the minute's sake waits for `tidy`.
+    What changed within a quarter of a second of the last time is waited for until that has passed. Where somebody
+    tidies, what is only for the minute's sake waits for `tidy`.
     Raises NotPublished where it cannot be written; the database is unharmed, and the next call tries again.
     """
     with _explained(publisher):
         moment = publisher.asked_at = clock()
         age_seconds = None if publisher.published_at is None or is_forced else moment - publisher.published_at
-        if age_seconds is not None and age_seconds < _REST_SECONDS:
-            return False
         is_missing = not (publisher.folder / CURRENT / FILE).is_file()
         if is_missing and publisher.published_at is not None:
             publisher.tell(f"abr: {publisher.folder} was removed; building it again")
@@ -197,6 +201,9 @@ def publish_if_due(
         is_due = is_missing or age_seconds is None or is_old or _has_changed(publisher)
         if not is_due or _last_run(publisher.writer) is None:
             return False
+        if age_seconds is not None and age_seconds < _REST_SECONDS:
+            sleep(_REST_SECONDS - age_seconds)
+            moment += _REST_SECONDS - age_seconds
         publish(publisher, now=now)
         publisher.published_at = moment
         return True

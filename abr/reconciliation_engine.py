@@ -203,13 +203,14 @@ def run_once(
 ) -> Run:
     """Reconcile everything up to `as_of` and record what changed; return the run.
 
-    `settings` are those that change results; they are stored with the run, and when they differ from the last run's
-    every contract is looked at again. Nothing is written unless everything is. Who has something better to do first
-    calls `tidy` later.
+    `settings` are those that change results, beside the thresholds; both are stored with the run, and when they differ
+    from the last run's every contract is looked at again. Nothing is written unless everything is. Who has something
+    better to do first calls `tidy` later.
     Raises UsageError (`as_of` before the last run's), DataIntegrityError (failed feed, broken control total),
     ContractComplianceError (`is_strict`, see rules); a halted run is recorded before they leave.
     """
     started_at = clock()
+    settings = {**settings, "threshold_amount": str(thresholds)}
     connection.info.pop("abr_fills_to_prepare", None)  # of a run that was rolled back
     try:
         with database.explained(database.path_of(str(connection.engine.url))):
@@ -1044,10 +1045,6 @@ class Difference:
     detail: str
 
 
-# Per history: its name, the key of a row, and the columns that its open table shares with it.
-_HISTORIES = (("finding", "finding_id"), ("position", "contract_id"), ("quarantine", "quarantine_id"))
-
-
 def verify(connection: Connection) -> list[Difference]:
     """Recompute everything from the sources and compare it with what is stored; return every difference.
 
@@ -1067,8 +1064,7 @@ def verify(connection: Connection) -> list[Difference]:
     if any(difference.what == "view" for difference in found):
         # What these views compute proves nothing.
         return found
-    stored = json.loads(last.settings or "{}")
-    thresholds = thresholds_of(stored.get("threshold_amount", "1500.00"))
+    thresholds = thresholds_of(json.loads(last.settings)["threshold_amount"])
     connection.rollback()
     found += _recomputed_differently(connection, lambda: set_inputs(connection, last.as_of, thresholds))
     return found
@@ -1114,7 +1110,7 @@ def _misplaced(dataset: str) -> str:
 
 def _broken_histories(connection: Connection) -> list[Difference]:
     found = []
-    for name, key in _HISTORIES:
+    for name, key in publishing.HISTORIES.items():
         columns = ", ".join(
             row[0]
             for row in connection.exec_driver_sql(

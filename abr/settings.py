@@ -34,15 +34,11 @@ from abr.exceptions import UsageError
 TOML_FILE = "abr.toml"
 ENVIRONMENT_PREFIX = "ABR_"
 DATABASE_PREFIX = "duckdb:///"
-FLAGS = {
+FLAGS = {  # of those that have one
     "database_url": "--database",
     "interval_seconds": "--interval",
     "threshold_amount": "--threshold",
-    "time_zone": "--time-zone",
-    "memory_limit": "--memory-limit",
     "inbox": "--inbox",
-    "published_group": "--published-group",
-    "mirror_url": "--mirror-url",
 }
 REMEDIES = {
     "database_url": "give a file such as abr.duckdb, or duckdb:///abr.duckdb",
@@ -351,7 +347,7 @@ def _toml_values() -> dict[str, Any]:
 
 def _origin(name: str, flags: Mapping[str, Any], toml: Mapping[str, Any]) -> str:
     if name in flags:
-        return f"flag {FLAGS.get(name, name)}"
+        return f"flag {FLAGS[name]}"
     variable = ENVIRONMENT_PREFIX + name.upper()
     if any(key.upper() == variable and value for key, value in os.environ.items()):
         return f"environment {variable}"

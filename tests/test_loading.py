@@ -348,14 +348,20 @@ OF_MARCH = LOG | {"time_log_id": "3", "worked_on": "2026-03-01"}
 def test_an_export_withdraws_what_it_lacks_of_the_days_it_covers(connection):
     export(connection, [OF_ANN, OF_BOB, OF_MARCH])
     loaded = export(connection, [OF_ANN], covers=FEBRUARY)
-    assert (loaded.counts[0].withdrawn, loaded.withdrawn_of_others) == (1, 1)
+    assert (loaded.counts[0].withdrawn, loaded.counts[0].withdrawn_of_others) == (1, 1)
     assert live(connection, "time_logs", "time_log_id") == [("toggl:1",), ("toggl:3",)]
+
+
+def test_entries_of_others_are_counted_as_theirs_also_where_an_entry_of_the_export_names_no_person(connection):
+    export(connection, [OF_ANN, OF_BOB])
+    loaded = export(connection, [OF_ANN, LOG | {"time_log_id": "4", "person": None}], covers=FEBRUARY)
+    assert (loaded.counts[0].withdrawn, loaded.counts[0].withdrawn_of_others) == (1, 1)
 
 
 def test_an_export_of_one_person_withdraws_only_theirs(connection):
     export(connection, [OF_ANN, OF_BOB, OF_MARCH])
     loaded = export(connection, [OF_ANN | {"time_log_id": "9"}], covers=FEBRUARY, persons=["ann"])
-    assert (loaded.counts[0].withdrawn, loaded.withdrawn_of_others) == (1, 0)
+    assert (loaded.counts[0].withdrawn, loaded.counts[0].withdrawn_of_others) == (1, 0)
     assert live(connection, "time_logs", "time_log_id") == [("toggl:2",), ("toggl:3",), ("toggl:9",)]
 
 

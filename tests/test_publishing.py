@@ -443,6 +443,23 @@ def test_where_somebody_tidies_a_quiet_cycle_leaves_the_minute_to_that(opened, p
     assert not told
 
 
+def test_what_changes_right_after_a_publication_is_waited_for_and_published(opened, path, told):
+    waits = []
+    with publishing.publisher(opened, path, tell=told.append) as publisher:
+
+        def at(seconds: float) -> bool:
+            return publishing.publish_if_due(publisher, now=NOW, clock=lambda: seconds, sleep=waits.append)
+
+        assert at(100.0)
+        assert not at(100.1)
+        assert waits == []
+        work(opened, 1)
+        assert at(100.2)
+        assert waits == [pytest.approx(0.05)]
+        assert_same(opened, path)
+    assert not told
+
+
 def test_the_copy_says_when_it_was_made(path, copy):
     assert query(publishing.file_of(path), "select published_at from published.generation") == [(NOW,)]
 

@@ -24,7 +24,7 @@ from abr.exceptions import UsageError
 from abr.formats import csv_files, jsonl_files, parquet_files
 from abr.formats.canonical import COLUMNS, REQUIRED, dataset_named, dataset_with
 from abr.formats.tables import PART, Report, Table, Written, fault, readable, shown
-from abr.formats.tools import EXPORT, ToolFormat, persons, spans, write_time_logs
+from abr.formats.tools import EXPORT, ToolFormat, spans, write_time_logs
 
 __all__ = ["COLUMNS", "FORMATS", "REQUIRED", "Incoming", "Reading", "ToolFormat", "read"]
 
@@ -46,25 +46,19 @@ class Incoming:
 
     dataset: str
     relation: str
-    rows: int
     ignored_columns: tuple[str, ...]  # unknown columns of canonical files; a tool's own are expected
-    files: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read. `covers` and `persons` speak of a tool's export only.
+    """What was read. `spans`: the days a tool's export is complete for; several files may leave days out between them.
 
-    An export is complete for the days it spans. Several files may leave days out between them: `spans` says which days
-    each of them covers, and `covers` is None unless all of them together are one span. `left_out` are the files of a
-    folder whose names speak of no data set.
+    `left_out`: the files of a folder whose names speak of no data set.
     """
 
     format: str
     incoming: tuple[Incoming, ...]
-    covers: tuple[date, date] | None = None
     spans: tuple[tuple[date, date], ...] = ()
-    persons: tuple[str, ...] = ()
     left_out: tuple[Path, ...] = ()
 
 
@@ -125,14 +119,12 @@ def _read_canonical(
         if not mine:
             continue
         relation = f"incoming_{dataset}"
-        rows = 0
         ignored: dict[str, None] = {}
         for number, table in enumerate(mine):
             written = _write(connection, table, known, progress)
             _append(connection, relation, "select *", is_first=number == 0)
-            rows += written.rows
             ignored.update((name or "(no name)", None) for name in written.names if name.casefold() not in known)
-        yield Incoming(dataset, relation, rows, tuple(ignored), tuple(str(table.path) for table in mine))
+        yield Incoming(dataset, relation, tuple(ignored))
 
 
 def _read_tool(
@@ -151,16 +143,8 @@ def _read_tool(
             )
         _append(connection, EXPORT, f"select *, {number} as file_number", is_first=number == 0)
     relation = "incoming_time_logs"
-    rows = write_time_logs(connection, tool, relation)
-    covered = spans(connection, tool)
-    files = tuple(str(source.table.path) for source in sources)
-    return Reading(
-        tool.name,
-        (Incoming("time_logs", relation, rows, (), files),),
-        covers=covered[0] if len(covered) == 1 else None,
-        spans=covered,
-        persons=persons(connection, relation),
-    )
+    write_time_logs(connection, tool, relation)
+    return Reading(tool.name, (Incoming("time_logs", relation, ()),), spans=spans(connection, tool))
 
 
 def _append(connection: duckdb.DuckDBPyConnection, relation: str, select: str, *, is_first: bool) -> None:

@@ -61,8 +61,8 @@ def trimmed(column: str) -> str:
     return f"coalesce(trim(\"{column}\", {quoted(WHITE_SPACE)}), '')"
 
 
-def write_time_logs(connection: duckdb.DuckDBPyConnection, tool: ToolFormat, relation: str) -> int:
-    """Make `relation`, a temp table of canonical time logs, of the rows in EXPORT; return how many there are.
+def write_time_logs(connection: duckdb.DuckDBPyConnection, tool: ToolFormat, relation: str) -> None:
+    """Make `relation`, a temp table of canonical time logs, of the rows in EXPORT.
 
     Twins, entries of one file with the same key, are numbered by their other cells, so the order of rows never counts;
     numbering each file apart lets the same entry in two overlapping exports collapse into one.
@@ -82,7 +82,6 @@ def write_time_logs(connection: duckdb.DuckDBPyConnection, tool: ToolFormat, rel
         f"with entry as (select file_number, {fingerprint} as fingerprint, {listed} from {EXPORT}) "
         f"select {entry_id} as time_log_id, * exclude (file_number, fingerprint) from entry",
     )
-    return _count(connection, relation)
 
 
 def spans(connection: duckdb.DuckDBPyConnection, tool: ToolFormat) -> tuple[tuple[date, date], ...]:
@@ -103,15 +102,3 @@ def spans(connection: duckdb.DuckDBPyConnection, tool: ToolFormat) -> tuple[tupl
         else:
             merged.append((first, last))
     return tuple(merged)
-
-
-def persons(connection: duckdb.DuckDBPyConnection, relation: str) -> tuple[str, ...]:
-    """Return everyone the time logs in `relation` speak of, in order."""
-    person = f"trim(person, {quoted(WHITE_SPACE)})"
-    rows = connection.execute(f"select distinct {person} from {relation} where {person} <> '' order by 1").fetchall()
-    return tuple(row[0] for row in rows)
-
-
-def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
-    row = connection.execute(f"select count(*) from {relation}").fetchone()
-    return int(row[0]) if row else 0
