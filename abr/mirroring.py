@@ -56,9 +56,12 @@ BATCH_ROWS: Final = 200_000
 # How the SQLSTATE of an error begins where the server is not there, and what to do where it is, and says no.
 _AWAY = ("08", "57P")
 _REFUSALS = {
+    "25006": "name the server that may be written, not its standby",
+    "2BP01": f"drop what was built on ABR's relations in the schema {SCHEMA} first, and make it again afterwards",
     "53": "make room on the server: memory, disk or connections",
     "57014": f"find what slows the server down; a statement may take {STATEMENT_SECONDS_MAX} s",
     "55P03": f"end what holds tables of the schema {SCHEMA} over {LOCK_SECONDS_MAX} s, such as an open editor",
+    "54": "shorten that cell where it was recorded, and load it again: PostgreSQL cannot index one so long",
     "40": f"end what writes to the schema {SCHEMA} beside this, and try again",
 }
 _LAYOUT = 1  # another number wants the mirror made anew
@@ -138,20 +141,21 @@ _VIEWS: Final = {
     "group by project_id, contract_id, currency",
 }
 _RENAMED = {"contract_position": {"as_of": "as_of_now", "run_id": "run_id_now"}}
+# Hash indexes for what may be longer than others hold.
 _INDEXES: Final = (
     ("finding_history", "(contract_id, class)"),
     ("finding_history", "(valid_from_run_id)"),
     ("finding_history", "(finding_id) where valid_to_run_id is null"),
     ("finding_history", "(side, class, contract_id) where valid_to_run_id is null and state = 'open'"),
-    ("finding_history", "(client) where valid_to_run_id is null and state = 'open'"),
-    ("finding_history", "(time_log_id)"),
+    ("finding_history", "using hash (client) where valid_to_run_id is null and state = 'open'"),
+    ("finding_history", "using hash (time_log_id)"),
     ("contract_position_history", "(valid_from_run_id)"),
     ("contract_position_history", "(contract_id) where valid_to_run_id is null"),
-    ("contract_position_history", "(client) where valid_to_run_id is null"),
+    ("contract_position_history", "using hash (client) where valid_to_run_id is null"),
     ("quarantine_history", "(valid_from_run_id)"),
     ("quarantine_history", "(contract_id)"),
     ("quarantine_history", "(quarantine_id) where valid_to_run_id is null"),
-    ("quarantine_history", "(entity, key)"),
+    ("quarantine_history", "using hash (key)"),
     ("run_history", "(finished_at)"),
     ("leakage_trend", "(currency, run_id)"),
 )
@@ -239,6 +243,7 @@ def _server(url: str) -> Iterator[Any]:
     options: dict[str, Any] = {
         "connect_timeout": CONNECT_SECONDS,
         "application_name": "abr mirror",
+        "client_encoding": "utf8",  # whatever PGCLIENTENCODING says: rows are sent as bytes
         "tcp_user_timeout": UNANSWERED_SECONDS_MAX * 1000,
         "keepalives_idle": UNANSWERED_SECONDS_MAX,
         **parsed.query,
@@ -247,6 +252,7 @@ def _server(url: str) -> Iterator[Any]:
     try:
         with psycopg.connect(**options) as connection:
             connection.autocommit = True
+            _require_utf8(connection, url)
             connection.execute(f"set statement_timeout = '{STATEMENT_SECONDS_MAX}s'")
             connection.execute(f"set lock_timeout = '{LOCK_SECONDS_MAX}s'")
             connection.execute("set timezone = 'UTC'")
@@ -257,6 +263,15 @@ def _server(url: str) -> Iterator[Any]:
         raise _explanation(error, url) from error
 
 
+def _require_utf8(server: Any, url: str) -> None:
+    encoding = server.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise UsageError(
+            f"the database at {place(url)} stores text as {encoding}, which cannot hold every name",
+            "give the mirror one that was made with: create database NAME encoding 'UTF8' template template0",
+        )
+
+
 def _explanation(error: Exception, url: str) -> MirrorError:
     """Return what a driver's error means; never with a password in it."""
     psycopg = _driver()
@@ -264,7 +279,7 @@ def _explanation(error: Exception, url: str) -> MirrorError:
     said = re.sub(r"^(FATAL|ERROR): +", "", said)
     password = make_url(url).password
     if password:
-        said = said.replace(str(password), "***")
+        said = re.sub(rf"(?<!\w){re.escape(str(password))}(?!\w)", "***", said)
     at = f"the PostgreSQL mirror at {place(url)}"
     for wanted, remedy in (
         ("no password supplied", "put the password into ABR_MIRROR_URL, or into ~/.pgpass"),
@@ -284,11 +299,14 @@ def _explanation(error: Exception, url: str) -> MirrorError:
     for kind, remedy in _REFUSALS.items():
         if state.startswith(kind):
             return MirrorError(f"{at} refuses: {said}", remedy)
+    if isinstance(error, psycopg.ProgrammingError) and not state:
+        return MirrorError(f"{at} is not named as a server can be: {said}", "correct ABR_MIRROR_URL")
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         user = make_url(url).username or "the connecting user"
         return MirrorError(
             f"{at} refuses: {said}",
-            f"let an administrator run there: create schema if not exists {SCHEMA} authorization {user}",
+            f"connect as the owner of the schema {SCHEMA}; where there is none yet, let an administrator run there: "
+            f"create schema if not exists {SCHEMA} authorization {user}",
         )
     return MirrorError(f"{at} refuses: {said}", "abr mirror init --rebuild makes it anew")
 
@@ -499,7 +517,19 @@ def _let_read(server: Any, url: str) -> None:
 
 
 def sync(settings: Settings, *, stopped: Callable[[], bool] = lambda: False, batch_rows: int = BATCH_ROWS) -> Synced:
-    """Bring the mirror up to the newest published run, in batches of whole runs; return what was moved."""
+    """Bring the mirror up to the newest published run, in batches of whole runs; return what was moved.
+
+    Raises MirrorError; what a server that is there says is left on it for `abr mirror status`.
+    """
+    try:
+        return _synced(settings, stopped, batch_rows)
+    except MirrorError as error:
+        if not error.is_away:
+            _remember(settings, error)
+        raise
+
+
+def _synced(settings: Settings, stopped: Callable[[], bool], batch_rows: int) -> Synced:
     url = url_of(settings)
     run_count = row_count = last_run_id = 0
     with _source(copy_of(settings)) as source, _server(url) as server:
@@ -552,10 +582,12 @@ def _require_same_books(
     theirs = server.execute(
         f"select started_at at time zone 'UTC' from {SCHEMA}.run_history where run_id = %s", [last_run_id]
     ).fetchone()
-    if ours and theirs and ours[0] != theirs[0]:
+    newest = source.execute("select max(run_id) from audit.run").fetchone()
+    is_ahead = here is not None and newest is not None and newest[0] < last_run_id
+    if is_ahead or (ours and theirs and ours[0] != theirs[0]):
+        what = "is newer than all runs here" if is_ahead else f"is not run {last_run_id} here"
         raise UsageError(
-            f"run {last_run_id} in the mirror at {place(url)} is not run {last_run_id} here: "
-            "an older copy of the database was restored",
+            f"run {last_run_id} in the mirror at {place(url)} {what}: an older copy of the database was restored",
             "fill the mirror anew: abr mirror init --rebuild",
         )
 
@@ -889,7 +921,7 @@ def _listen(stream: int, ended: threading.Event, woken: threading.Event) -> None
 
 def _remember(settings: Settings, trouble: ABRError) -> None:
     """Leave the last trouble on the server, for `abr mirror status`."""
-    with contextlib.suppress(MirrorError), _server(url_of(settings)) as server:
+    with contextlib.suppress(ABRError), _server(url_of(settings)) as server:
         server.execute(f"update {SCHEMA}.mirror_state set last_error = %s, last_error_at = now()", [trouble.message])
 
 

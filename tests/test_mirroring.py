@@ -64,10 +64,10 @@ class Server:
             host="127.0.0.1", port=self.port, dbname=name, user=user, password=password, autocommit=True
         )
 
-    def new_database(self) -> str:
+    def new_database(self, options: str = "") -> str:
         self.databases.append(f"books_{len(self.databases)}")
         with self.connect("postgres") as connection:
-            connection.execute(f"create database {self.databases[-1]}")
+            connection.execute(f"create database {self.databases[-1]} {options}")
         return self.databases[-1]
 
     def _run(self, program: str, *arguments: object) -> None:
@@ -565,6 +565,102 @@ def test_an_older_database_that_was_restored_is_noticed(server, desk, mirror, bo
     told = abr("mirror", "sync")
     assert told.code == 2
     says(told, "restored", "--rebuild")
+
+
+def test_an_older_database_that_was_restored_is_noticed_also_while_the_mirror_is_ahead_of_it(
+    server, desk, mirror, books
+):
+    backup = books.read_bytes()
+    change(desk, 1, hours="12")
+    change(desk, 1, hours="13")
+    assert abr("mirror", "sync").code == 0
+    books.write_bytes(backup)
+    publish(books)
+    for command in ("sync", "status", "verify"):
+        told = abr("mirror", command)
+        assert told.code == 2, told
+        says(told, "newer than all runs here", "restored", "--rebuild")
+
+
+def test_text_arrives_whole_whatever_encoding_the_environment_names(server, desk, mirror, books, monkeypatch):
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    change(desk, 1, person="Zoë Größe")
+    assert abr("mirror", "sync").code == 0
+    equals_the_copy()
+    with server.connect(mirror) as connection:
+        connection.execute("set client_encoding = 'UTF8'")
+        query = "select max(length(person)) from abr.finding where person like 'Zo_ Gr__e'"
+        assert connection.execute(query).fetchone() == (9,)
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_cannot_hold_every_name_is_refused(server, desk, books, monkeypatch, encoding):
+    name = server.new_database(f"encoding '{encoding}' locale 'C' template template0")
+    monkeypatch.setenv("ABR_MIRROR_URL", server.url(name))
+    for command in (("init",), ("init", "--rebuild"), ("sync",)):
+        told = abr("mirror", *command)
+        assert told.code == 2, told
+        says(told, encoding, "encoding 'UTF8'")
+
+
+def test_very_long_cells_arrive_too(server, desk, mirror, books):
+    long = "".join(chr(0x4E00 + number * 7919 % 20_000) for number in range(4_000))
+    change(desk, 1, time_log_id=long)
+    change(desk, 6, time_log_id=f"{long}-6", person="")
+    contracts = [{**row, "client": long} for row in command_line.BOOKS["contracts"]]
+    command_line.write_csv(desk / "contracts.csv", command_line.reference_model.COLUMNS["contracts"], contracts)
+    assert abr("load", desk / "contracts.csv").code == 0
+    assert abr("run", "--as-of", command_line.AS_OF).code == 0
+    publish(books)
+    synced = abr("mirror", "sync")
+    assert synced.code == 0, synced.err
+    equals_the_copy()
+
+
+def test_what_the_server_refuses_is_not_called_unreachable_and_stands_in_the_status(server, desk, mirror, books):
+    with server.connect(mirror) as connection:
+        connection.execute("alter table abr.run_history add constraint no_more check (run_id < 1)")
+    told = abr("mirror", "sync")
+    assert told.code == 1
+    says(told, "refuses", "no_more")
+    assert "cannot be reached" not in told.err
+    assert "no_more" in abr("mirror", "status").out
+
+
+@pytest.mark.parametrize(
+    ("error", "is_away", "remedy"),
+    [
+        (psycopg.errors.AdminShutdown("terminating connection"), True, "start the server"),
+        (psycopg.OperationalError("connection refused"), True, "start the server"),
+        (psycopg.errors.ConnectionFailure("gone"), True, "start the server"),
+        (psycopg.errors.DiskFull("no space left"), False, "make room"),
+        (psycopg.errors.TooManyConnections("sorry"), False, "make room"),
+        (psycopg.errors.QueryCanceled("statement timeout"), False, "slows the server down"),
+        (psycopg.errors.LockNotAvailable("lock timeout"), False, "holds tables"),
+        (psycopg.errors.ProgramLimitExceeded("index row size"), False, "shorten that cell"),
+        (psycopg.errors.DependentObjectsStillExist("own view"), False, "built on ABR's relations"),
+        (psycopg.errors.ReadOnlySqlTransaction("standby"), False, "may be written"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_each_error_of_a_server_has_a_remedy_that_helps(error, is_away, remedy):
+    told = mirroring._explanation(error, "postgresql+psycopg://ann:a@db/books")
+    assert (told.is_away, "cannot be reached" in told.message) == (is_away, is_away)
+    assert remedy in told.remedy
+
+
+def test_what_a_column_means_is_said_of_the_right_column(server, desk, mirror, books):
+    with server.connect(mirror) as connection:
+
+        def comment(relation: str) -> str | None:
+            query = (
+                "select col_description(attrelid, attnum) from pg_attribute "
+                "where attrelid = %s::regclass and attname = 'run_id'"
+            )
+            return connection.execute(query, [relation]).fetchone()[0]
+
+        assert comment("abr.contract_position_history") == "the run that wrote this version"
+        assert comment("abr.contract_position") is None
 
 
 def test_a_user_without_rights_is_told_what_an_administrator_runs(server, desk, monkeypatch):
