@@ -1221,11 +1221,22 @@ def _load(
 ) -> loading.Loaded:
     driver = _cursor(connection)
     reading = formats.read(
-        driver, paths, as_=as_, progress=tell and (lambda name, percent: tell(f"reading {name}", percent / 100))
+        driver,
+        paths,
+        as_=as_,
+        progress=tell and (lambda name, percent: tell(f"reading {name}", percent / 100)),
+        known_projects="select project_id from source.projects where ended_load_id is null",
     )
     is_tool = reading.format != "canonical"
     if (covers or persons) and not is_tool and not any(part.dataset == "time_logs" for part in reading.incoming):
         raise UsageError("--covers speaks of time logs, and there are none here", "leave it out")
+    if is_complete and (covers or persons):
+        raise UsageError(
+            "--complete says that the data sets are whole, --covers and --covers-person that they are so in part",
+            "leave out one of them",
+        )
+    if persons and not covers and not is_tool:
+        raise UsageError("--covers-person needs to know of which days", "add --covers FROM..TO")
     if is_complete and is_tool:
         raise UsageError(
             f"--complete speaks of whole data sets, and an export of {reading.format} is whole for its days only",
@@ -1240,7 +1251,7 @@ def _load(
     if tell:
         tell("storing", None)
     with connection.begin():
-        return loading.load(
+        loaded = loading.load(
             connection,
             {part.dataset: part.relation for part in reading.incoming},
             progress=tell and _storing(tell),
@@ -1252,6 +1263,15 @@ def _load(
             parameters=parameters,
             now=now,
         )
+        unknown = [person for person in persons if not _has_logs_of(connection, person)]
+    if unknown:
+        _talk(f"abr: no time log names {', '.join(map(repr, unknown))}; --covers-person takes persons letter by letter")
+    return loaded
+
+
+def _has_logs_of(connection: Connection, person: str) -> bool:
+    query = text("select 1 from source.time_logs where person = :person limit 1")
+    return connection.execute(query, {"person": person}).first() is not None
 
 
 def _storing(tell: Tell) -> Callable[[str, int, float], None]:

@@ -366,7 +366,8 @@ def _rate(rates: Sequence[Row], log: Row, scaled: int | None, money: _Money, lab
         rate
         for rate in rates
         if day is not None
-        and rate["valid_from"] <= day < rate["valid_to"]
+        and rate["valid_from"] <= day
+        and (day < rate["valid_to"] or not _rate_end(rate))
         and all(rate[name] is None or rate[name] == log[name] for name in _SCOPE)
     ]
     if scaled is None or not matching:
@@ -779,14 +780,18 @@ def _identity(findings: Sequence[Row], position: Row, money: _Money) -> list[Ste
     words = "leakage + written off + pending + noise"
     formula = _sum(sides, money.number)
     if over:
-        formula += f" - ({_sum(list(over.values()), money.number)})"
-        words += f" - ({' + '.join(over)})"
+        formula += " - " + _together(_sum(list(over.values()), money.number))
+        words += " - " + _together(" + ".join(over))
     return [
         Step("Owed", "for its eligible logs", money.amount(owed)),
         Step("Billed", "to these logs", money.amount(billed)),
         Step("Owed - billed", _less(owed, billed, money.number), money.amount(owed - billed)),
         Step("The same, found", f"{formula}; {words}", money.amount(sum(sides, Decimal(0)) - sum(over.values()))),
     ]
+
+
+def _together(terms: str) -> str:
+    return f"({terms})" if " " in terms else terms
 
 
 def _flag(contract: Row, position: Row, money: _Money) -> list[Step]:

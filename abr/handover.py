@@ -138,7 +138,7 @@ def _taken(path: Path) -> Request:
     try:
         asked = json.loads(taken.read_text("utf-8"))
         return Request(path.stem, str(asked["command"]), dict(asked["arguments"]))
-    except (ValueError, TypeError, KeyError, OSError):
+    except (ValueError, TypeError, KeyError, OSError, RecursionError):
         return Request(path.stem, "", {})  # no request of ABR's: it is answered as any unknown command
 
 

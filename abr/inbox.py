@@ -24,6 +24,7 @@ from abr.exceptions import ABRError, DataIntegrityError
 from abr.formats import SUFFIXES
 
 _REJECTED, _MESSAGE = "rejected", ".error.txt"
+_NAME_BYTES_MAX = 255  # as file systems have it
 
 CLOSED_SECONDS = 0.05  # how long a file must have looked the same that nobody has open for writing
 
@@ -60,7 +61,7 @@ def take(
             continue  # half of it was loaded or refused; the whole of it comes later
         moved = _move(path, inbox.folder / (_REJECTED if error else "done"))
         if error:
-            _leave_message(moved.with_name(moved.name + _MESSAGE), error)
+            _leave_message(moved.with_name(_fitting(moved.name, _MESSAGE)), error)
         taken.append((path, error))
     return taken
 
@@ -149,6 +150,13 @@ def _leave_message(path: Path, error: ABRError) -> None:
         path.unlink(missing_ok=True)
 
 
+def _fitting(name: str, ending: str) -> str:
+    """Return a name with this ending, cut before it where a file system would not take the whole."""
+    room = _NAME_BYTES_MAX - len(os.fsencode(ending))
+    encoded = os.fsencode(name)
+    return (name if len(encoded) <= room else encoded[:room].decode("utf-8", "ignore")) + ending
+
+
 def _move(path: Path, folder: Path) -> Path:
     """Move a file into a folder under its own name, or the next free one; return where it is now."""
     try:
@@ -157,7 +165,7 @@ def _move(path: Path, folder: Path) -> Path:
         number = 1
         while target.exists():
             number += 1
-            target = folder / f"{path.stem}-{number}{path.suffix}"
+            target = folder / _fitting(path.stem, f"-{number}{path.suffix}")
         try:
             path.replace(target)
         except FileNotFoundError:
@@ -175,7 +183,7 @@ def _move(path: Path, folder: Path) -> Path:
 
 def _copy_away(path: Path, target: Path) -> None:
     """Move a file to another file system: the copy is whole and on the disk before the file goes."""
-    unfinished = target.with_name(f".{target.name}.part")
+    unfinished = target.with_name(_fitting(f".{target.name}", ".part"))
     try:
         shutil.copy2(path, unfinished)
         with unfinished.open("rb+") as copy:

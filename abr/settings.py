@@ -174,7 +174,12 @@ def _database_url(value: object) -> str:
     if not isinstance(text, str) or not text.strip() or "\0" in text:
         raise ValueError("is not a database")
     if "://" not in text:
-        return DATABASE_PREFIX + os.fspath(Path(text).expanduser())
+        if "?" in text:
+            raise ValueError("has a question mark in its name, behind which a URL has its options")
+        try:
+            return DATABASE_PREFIX + os.fspath(Path(text).expanduser())
+        except RuntimeError:
+            raise ValueError("is in the home of somebody who is not known here") from None
     if not text.startswith(DATABASE_PREFIX):
         raise ValueError("is not a DuckDB file")
     if not text.removeprefix(DATABASE_PREFIX).partition("?")[0]:
@@ -347,7 +352,7 @@ def _toml_values() -> dict[str, Any]:
 
 def _origin(name: str, flags: Mapping[str, Any], toml: Mapping[str, Any]) -> str:
     if name in flags:
-        return f"flag {FLAGS[name]}"
+        return f"flag {FLAGS.get(name, name)}"
     variable = ENVIRONMENT_PREFIX + name.upper()
     if any(key.upper() == variable and value for key, value in os.environ.items()):
         return f"environment {variable}"

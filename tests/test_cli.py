@@ -469,6 +469,40 @@ def test_an_export_withdraws_what_others_logged_and_says_so(books, folder):
     assert row["new"] == 2
 
 
+def test_a_person_whom_no_log_names_is_told(books, folder):
+    ended = abr("load", folder / "abr.csv", "--covers", "2026-02-01..2026-02-28", "--covers-person", "Ann")
+    assert ended.code == 2
+    logs = command_line.write_books(folder / "given", {"time_logs": BOOKS["time_logs"][:1]})
+    covering = ("--covers", "2026-02-01..2026-02-28", "--covers-person")
+    told = abr("load", logs, *covering, "Ann")
+    assert "no time log names 'Ann'" in told.err
+    (row,) = rows_of("load", logs, *covering, "ann")
+    assert row["withdrawn"] == 3
+    assert abr("load", logs, *covering, "ann").err == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--complete", "--covers", "2026-02-01..2026-02-28"), "leave out one of them"),
+        (("--complete", "--covers-person", "ann"), "leave out one of them"),
+        (("--covers-person", "ann"), "add --covers"),
+    ],
+)
+def test_options_that_contradict_one_another_withdraw_nothing(books, folder, options, words):
+    logs = command_line.write_books(folder / "given", {"time_logs": BOOKS["time_logs"][:1]})
+    ended = abr("load", logs, *options)
+    assert (ended.code, words in ended.err) == (2, True)
+    (row,) = rows_of("load", logs)
+    assert (row["unchanged"], row["withdrawn"]) == (1, 0)
+
+
+def test_an_export_is_not_declared_complete(books, folder):
+    (folder / "all.csv").write_text("User,Project,Start date,Duration\nann,P-1,2026-03-02,01:00:00\n")
+    ended = abr("load", folder / "all.csv", "--complete")
+    assert (ended.code, "leave it out" in ended.err) == (2, True)
+
+
 # ---- decisions ------------------------------------------------------------------------------------------------------
 
 

@@ -125,10 +125,10 @@ def firm(terms, logs, lines=(), *, rate="150.25", invoice=(), projects=(), **mor
     } | more
 
 
-def explain(connection, sources, wanted_id="L-1"):
+def explain(connection, sources, wanted_id="L-1", as_of=harness.AS_OF):
     harness.wipe(connection)
     harness.receive(connection, sources)
-    harness.run(connection)
+    harness.run(connection, as_of)
     return explained_sections(connection, wanted_id)
 
 
@@ -286,6 +286,12 @@ def test_the_winning_rate_says_its_scope_its_days_and_whom_it_beat(connection):
     (rate,) = [step for step in flat(sections) if step.label == "5 Rate"]
     assert rate.formula == "for person ana, from 2026-02-01; the latest of the most specific of 3 that match"
     assert rate.result == "130.00 an hour"
+
+
+def test_a_rate_without_an_end_holds_to_the_last_day_there_is(connection):
+    _, sections = explain(connection, firm({}, [log("L-1", "9999-12-31", 3600)]), as_of=dt.date(9999, 12, 31))
+    (rate,) = [step for step in flat(sections) if step.label == "5 Rate"]
+    assert rate.result == "150.25 an hour"
 
 
 # ---- what was billed ----------------------------------------------------------------------------------------------
@@ -451,7 +457,7 @@ def test_a_contract_adds_up_with_its_numbers(connection):
     shown = {step.label: step for step in flat(sections)}
     assert shown["Owed - billed"].formula == "383.97 - 300.00"
     assert shown["Owed - billed"].result == shown["The same, found"].result == "83.97 USD"
-    assert shown["The same, found"].formula.startswith("175.29 + 0.00 + 0.00 + 0.00 - (0.00 + 0.00 + 91.32)")
+    assert shown["The same, found"].formula.startswith("175.29 + 0.00 + 0.00 + 0.00 - 91.32; ")
     assert (shown["Flagged"].result, shown["At risk"].result) == ("no", "25.00 h")
     assert "is not more than 175.29" in shown["Flagged"].formula
     assert shown["Other billed"].result == "9.00 USD"

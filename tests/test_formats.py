@@ -657,6 +657,17 @@ def test_a_file_without_the_header_it_needs_is_refused(
     refuses(connection, path, message)
 
 
+@pytest.mark.parametrize("second", ["hours", "HOURS", " hours "])
+def test_a_parquet_file_with_two_columns_of_one_name_is_refused(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path, second: str
+) -> None:
+    nested = pa.array([{"a": [1], "b": {"c": 2}}])
+    table = pa.Table.from_arrays([pa.array(["L-1"]), nested, *[pa.array([1])] * 3],
+                                 ["time_log_id", "nested", "hours", "note", second])  # fmt: skip
+    parquet.write_table(table, tmp_path / "time_logs.parquet")
+    refuses(connection, tmp_path / "time_logs.parquet", f"two columns named {second.strip()!r}")
+
+
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize(("dataset", "column"), [(dataset, name) for dataset in REQUIRED for name in REQUIRED[dataset]])
 def test_a_required_column_that_is_lacking_is_named(
@@ -836,6 +847,25 @@ def test_clients_who_share_a_project_name_are_told_apart(
         "Globex / Website",
         "Website",
     ]
+
+
+def test_a_project_the_books_know_by_its_client_is_that_whatever_else_the_export_holds(
+    connection: duckdb.DuckDBPyConnection,
+    tmp_path: Path,
+) -> None:
+    known = "select unnest(['Website', 'Globex / Website', 'Acme / App'])"
+    both = [{"Client": "Acme"}, {"Client": "Globex"}]
+    globex = {"Client": " Globex", "Start time": "13:00:00"}
+
+    def projects(rows: list[dict[str, str]]) -> list[str]:
+        reading = read(connection, [toggl(tmp_path / "export.csv", rows)], known_projects=known)
+        return sorted(row["project_id"] for row in rows_of(connection, reading)["time_logs"])
+
+    assert projects(both) == ["Acme / Website", "Globex / Website"]
+    assert projects([globex]) == ["Globex / Website"]
+    assert projects([{"Client": "Acme"}, {"Client": ""}]) == ["Acme / Website", "Website"]
+    assert projects([{"Client": "Acme"}]) == ["Website"]
+    assert projects([{"Client": "Initech", "Project": "App"}]) == ["App"]
 
 
 def test_a_date_that_is_none_stays_a_cell_and_does_not_stretch_the_span(

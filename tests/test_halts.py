@@ -236,6 +236,15 @@ def test_real_data_do_not_go_into_a_simulated_database(simulated, folder):
         assert is_refusal(abr("monitor", "--source", "inbox", "--database", simulated), 2, simulated, "simulated")
 
 
+def test_books_from_a_source_that_is_called_simulator_are_no_simulated_data(folder):
+    given = command_line.write_books(folder / "given")
+    path = folder / "own.duckdb"
+    assert abr("load", given, "--source", "simulator", "--database", path).code == 0
+    assert abr("load", given, "--source", "simulator", "--database", path).code == 0
+    assert is_refusal(abr("monitor", "--source", "simulator", "--database", path), 2, path, "real data")
+    assert abr("monitor", "--cycles", 1, "--database", path).code == 0
+
+
 def test_simulated_data_do_not_go_into_a_database_with_data(books, simulated):
     with unchanged(books):
         assert is_refusal(abr("simulate", "--database", books), 2, books, "holds data")

@@ -436,6 +436,7 @@ def test_a_request_that_may_not_be_taken_is_said_once_and_does_not_keep_the_moni
         "{",
         '{"command": "run", "arguments": {}}',
         '{"command": "load", "arguments": {}}',
+        "[" * 200_000,
         *(pytest.param(content, marks=pytest.mark.slow) for content in ("", "[]", "null")),
     ],
 )

@@ -202,6 +202,26 @@ def test_a_rejected_file_lies_beside_the_reason_and_the_next_file_is_taken(box):
     assert inbox.rejected(box) == []
 
 
+@pytest.mark.parametrize("name", ["r" * 251 + ".csv", "工時" * 41 + "xx.csv"])
+def test_a_name_as_long_as_names_can_be_is_cut_where_more_is_added(box, name):
+    def refuse(path):
+        raise UsageError("no", "do")
+
+    for _ in range(2):
+        drop(box, name)
+        inbox.look_into(box)
+        assert taken(box, refuse) == [(name, "no")]
+        drop(box, name)
+        inbox.look_into(box)
+        assert taken(box) == [(name, None)]
+    for folder in ("done", "rejected"):
+        files = [path.name for path in (box.folder / folder).iterdir() if not path.name.endswith(".error.txt")]
+        assert len(files) == 2
+        assert name in files
+    messages = [path.read_text() for path in (box.folder / "rejected").glob("*.error.txt")]
+    assert set(messages) == {"no\ndo\n"}
+
+
 def test_twins_by_name_do_not_replace_one_another(box):
     def refuse(path):
         raise UsageError(f"no: {path.read_text()}", "do")

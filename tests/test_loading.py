@@ -134,7 +134,7 @@ def test_each_load_is_on_record_with_its_counts(connection):
             "superseded": 1,
             "unchanged": 0,
             "withdrawn": 0,
-            "quarantined": 0,
+            "withdrawn_of_others": 0,
         }
     ]
 

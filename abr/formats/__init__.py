@@ -24,7 +24,7 @@ from abr.exceptions import UsageError
 from abr.formats import csv_files, jsonl_files, parquet_files
 from abr.formats.canonical import COLUMNS, REQUIRED, dataset_named, dataset_with
 from abr.formats.tables import PART, Report, Table, Written, fault, readable, shown
-from abr.formats.tools import EXPORT, ToolFormat, spans, write_time_logs
+from abr.formats.tools import EXPORT, KNOWN_PROJECT, ToolFormat, spans, write_time_logs
 
 __all__ = ["COLUMNS", "FORMATS", "REQUIRED", "Incoming", "Reading", "ToolFormat", "read"]
 
@@ -78,10 +78,13 @@ def read(
     as_: str = "auto",
     progress: Progress | None = None,
     formats: Sequence[ToolFormat] = FORMATS,
+    known_projects: str = "select null::varchar where false",
 ) -> Reading:
     """Read files and folders into temp tables of the connection and return what they hold.
 
-    `as_` is `auto`, `canonical` or the name of a tool's format. Files of one data set go into one temp table.
+    `as_` is `auto`, `canonical` or the name of a tool's format; `known_projects` is a query for the ids of the projects
+    that the books have, by which a tool's format may tell projects of one name apart. Files of one data set go into one
+    temp table.
     Best called outside a transaction: within one, any error aborts it, and a file DuckDB can only read at the second
     try is refused.
 
@@ -99,13 +102,14 @@ def read(
     try:
         tool = sources[0].tool
         if tool:
+            connection.execute(f"create or replace temp table {KNOWN_PROJECT} (project_id) as {known_projects}")
             return _read_tool(connection, tool, sources, progress)
         incoming = tuple(_read_canonical(connection, sources, progress))
         return Reading("canonical", incoming, left_out=_left_out(paths))
     finally:
         # In a transaction that an error has aborted there is nothing left to drop.
         with contextlib.suppress(duckdb.Error):
-            for relation in (PART, EXPORT):
+            for relation in (PART, EXPORT, KNOWN_PROJECT):
                 connection.execute(f"drop table if exists temp.{relation}")
 
 

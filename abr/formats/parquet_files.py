@@ -16,7 +16,21 @@ def columns(connection: duckdb.DuckDBPyConnection, path: Path) -> Table:
     """Return the file's columns and their types. Raises DataIntegrityError where it is not a whole Parquet file."""
     with readable(path), _whole(path):
         described = connection.execute(f"describe select * from {_scan(path)}").fetchall()
-    return Table(path, "parquet", tuple(row[0].strip() for row in described), types=tuple(row[1] for row in described))
+        # DuckDB makes up a name for a column whose name another has already.
+        schema = connection.execute(
+            f"select name, coalesce(num_children, 0) from parquet_schema({file_argument(path)})"
+        ).fetchall()
+    return Table(path, "parquet", tuple(_top_names(schema)), types=tuple(row[1] for row in described))
+
+
+def _top_names(schema: list[tuple[str, int]]) -> Iterator[str]:
+    """Yield the names of a file's columns out of its schema, which lists each element and then what is inside it."""
+    inside = 0
+    for name, child_count in schema[1:]:  # the first is the file's root
+        if inside == 0:
+            yield name.strip()
+            inside = 1
+        inside += child_count - 1
 
 
 def write(

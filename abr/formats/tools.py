@@ -17,6 +17,7 @@ from abr.formats.canonical import COLUMNS
 from abr.formats.tables import quoted
 
 EXPORT: Final = "tool_export"
+KNOWN_PROJECT: Final = "known_project"
 
 # What Python's str.strip() takes away; DuckDB's own trim takes only blanks.
 WHITE_SPACE: Final = (
