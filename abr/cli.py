@@ -48,7 +48,14 @@ from abr import (
 from abr import console as show
 from abr import settings as settings_module
 from abr import views as views_module
-from abr.exceptions import ABRError, DatabaseBusy, DataIntegrityError, NotPublished, UsageError
+from abr.exceptions import (
+    ABRError,
+    ContractComplianceError,
+    DatabaseBusy,
+    DataIntegrityError,
+    NotPublished,
+    UsageError,
+)
 from abr.models import METADATA
 from abr.settings import Settings
 
@@ -56,6 +63,7 @@ DEMO_DATABASE = "duckdb:///abr-demo.duckdb"
 SIMULATOR = "simulator"
 FLAGGED_EXIT_CODE = 10
 _PROGRESS_AFTER_SECONDS = 1.0
+_SIMULATED_LOGS_MAX = 1_000_000_000
 _SETTLING_SECONDS = 1.0
 _PATIENCE_SECONDS = 1.0  # for a holder of the database that may be a monitor about to say so
 _PATIENCE_AFTER_SECONDS = 10.0  # for a monitor that was there and is closing the database
@@ -1060,13 +1068,16 @@ def run_command(
         if is_new:
             _talk(f"abr: there was no database {path}; an empty one was made")
         with monitor.Signals(_interrupt(connection)) as signals, signals.working(), _progress("reconciling") as tell:
-            run = _run(connection, settings, day, is_strict=strict, progress=tell)
+            try:
+                run = _run(connection, settings, day, is_strict=strict, progress=tell)
+            except (DataIntegrityError, ContractComplianceError) as error:
+                if not hasattr(error, "__notes__"):  # as where the database did not take the halt
+                    _renew_copy(connection, settings)  # readers see it
+                raise
         if signals.interrupted:
             _talk("abr: stopped; what was running is rolled back, and the next run goes on from there")
             return 0
-        if path is not None and publishing.folder_of(path).is_dir():
-            with _publisher(connection, settings) as publisher:
-                _publish(publisher, is_forced=True)
+        _renew_copy(connection, settings)
         row = _rows(connection, "select * from report.run_history where run_id = :run_id", run_id=run.run_id)[0]
         if form is Format.JSON:
             _write(show.json_text([row], one=True))
@@ -1076,6 +1087,14 @@ def run_command(
             _print(show.lines(_snapshot(connection, row, _decimals(connection), "", None), None))
         flagged = _rows(connection, "select count(*) as n from report.contract_position where is_flagged")[0]["n"]
     return FLAGGED_EXIT_CODE if exit_code and flagged else 0
+
+
+def _renew_copy(connection: Connection, settings: Settings) -> None:
+    """Publish where there is a copy already: a monitor makes the first."""
+    path = settings_module.database_path(settings)
+    if path is not None and publishing.folder_of(path).is_dir():
+        with _publisher(connection, settings) as publisher:
+            _publish(publisher, is_forced=True)
 
 
 # ---- data in --------------------------------------------------------------------------------------------------------
@@ -1358,7 +1377,10 @@ def _count(text_: str) -> int:
     mantissa, _, exponent = cleaned.lower().partition("e")
     if not mantissa.isascii() or not mantissa.isdigit() or (exponent and not exponent.isdigit()) or len(exponent) > 1:
         raise UsageError(f"--logs {text_} is no number of time logs", "write it as 1000000, 1_000_000 or 1e6")
-    return int(mantissa) * int(10 ** int(exponent or 0))
+    count = int(mantissa) * int(10 ** int(exponent or 0))
+    if count > _SIMULATED_LOGS_MAX:
+        raise UsageError(f"--logs {text_} is more than {_SIMULATED_LOGS_MAX:,}", "ask for fewer")
+    return count
 
 
 def _simulate(
@@ -1663,15 +1685,19 @@ def _person(by: str | None) -> str:
             return getpass.getuser()
         except (KeyError, OSError) as error:
             raise UsageError("this machine does not say who you are", "name yourself with --by") from error
-    if not by.strip():
+    if not _is_visible(by):
         raise UsageError("--by is empty", "name the person who decides")
     return by.strip()
 
 
 def _reason(reason: str) -> str:
-    if not reason.strip():
+    if not _is_visible(reason):
         raise UsageError("--reason is empty", "say why; an auditor will ask")
     return reason.strip()
+
+
+def _is_visible(words: str) -> bool:
+    return any(letter.isprintable() and not letter.isspace() for letter in words)
 
 
 def _print_decision(answer: handover.Answer, form: Format, what: str) -> None:

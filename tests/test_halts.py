@@ -515,6 +515,15 @@ def test_strict_halts_on_a_fixed_price_that_is_overrun(books):
         assert is_halt(abr("monitor", "--strict", "--source", "inbox", "--inbox", ".", "--cycles", 1), "C-3")
 
 
+def test_readers_of_the_published_copy_see_that_a_run_halted(books):
+    assert abr("monitor", "--source", "inbox", "--inbox", ".", "--cycles", 1).code == 0
+    assert is_halt(abr("run", "--strict"), "C-3", "L-4")
+    copy = publishing.file_of(books)
+    states = command_line.query(copy, "select status from report.run_history order by run_id")
+    assert states == command_line.query(books, "select status from audit.run order by run_id")
+    assert states[-1] == ("halted",)
+
+
 def test_strict_passes_where_nothing_is_wrong(books, folder):
     fine = [{**BOOKS["contracts"][2], "cap_minutes": "120"}]
     assert abr("load", command_line.write_books(folder / "given", {"contracts": fine})).code == 0

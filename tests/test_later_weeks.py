@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abr import reconciliation_engine
+from abr import reconciliation_engine, views
 from tests import firms, harness
 
 BOOKS = {
@@ -306,3 +306,75 @@ def test_any_change_of_time_logs_ends_where_looking_at_everything_ends(connectio
         harness.receive(connection, {"time_logs": logs}, is_complete=is_complete and bool(logs))
         harness.run(connection, as_of)
         assert reconciliation_engine.verify(connection) == []
+
+
+# ---- classes of findings that somebody adds --------------------------------------------------------------------------
+
+OF_A_LINE = """
+-- Billed on an invoice that is not out.
+select
+    'exposure' as side,
+    line.contract_id,
+    'line:' || line.invoice_id || '/' || line_row.line_no as about,
+    line.seconds,
+    line.amount_minor,
+    line.invoice_id as invoice_ids
+from temp.line
+inner join temp.line_row using (row_id)
+where not line.is_live
+"""
+OF_A_POOL = """
+-- Billed for nothing, by a pool.
+select
+    'exposure' as side,
+    contract_id,
+    about,
+    seconds,
+    amount_minor
+from temp.unmatched
+where amount_minor > 0 and about like 'pool:%'
+"""
+BILLED = {
+    "invoices": [
+        {"invoice_id": name, "contract_id": "C-1", "currency": "EUR", "issued_on": "2026-02-01", "status": status}
+        for name, status in (("I-1", "draft"), ("I-2", "issued"), ("I-3", "issued"))
+    ],
+    "invoice_lines": [
+        {"invoice_id": "I-1", "line_no": "1", "time_log_id": "L-1", "seconds": "36000", "net_amount": "1000"},
+        {"invoice_id": "I-2", "line_no": "1", "time_log_id": "L-1", "seconds": "36000", "net_amount": "1200"},
+        {"invoice_id": "I-3", "line_no": "1", "seconds": "3600", "net_amount": "70", "person": "bo",
+         "period_start": "2026-01-01", "period_end": "2026-12-31"},
+    ],
+}  # fmt: skip
+
+
+def over_billed(name):
+    """Return rate_over, and half of it taken out of it as a class of its own."""
+    rate_over = views.load()["finding_rules.rate_over"]
+    return {"finding_rules.rate_over": f"{rate_over} and false", f"finding_rules.{name}": rate_over}
+
+
+@pytest.mark.parametrize(
+    ("added", "amount"),
+    [
+        ({"finding_rules.added": OF_A_LINE}, 1000),
+        ({"finding_rules.added": OF_A_POOL}, 70),
+        (over_billed("added"), 200),
+    ],
+    ids=["of a line", "of a pool", "over-billed"],
+)
+def test_a_class_that_is_added_stays_open_through_runs_of_later_weeks_and_the_totals_hold(added, amount):
+    with harness.fresh_database() as connection:
+        rules = [name for name in views.load() if name.startswith("finding_rules.") and not name.endswith("all_rules")]
+        union = views.union_of(sorted({*rules, *added}))
+        with connection.begin():
+            for statement in views.ddl(added | {"finding_rules.all_rules": union}):
+                connection.exec_driver_sql(statement)
+        started(connection)
+        harness.receive(connection, BILLED)
+        harness.run(connection)
+        for number in (4, 5):
+            harness.receive(connection, {"time_logs": [log(f"L-{number}", f"2026-03-2{number}")]})
+            harness.run(connection)
+        found = harness.rows(connection, "select state, amount from report.finding_history where class = 'added'")
+        assert found == [{"state": "open", "amount": amount}]
