@@ -188,10 +188,32 @@ def test_amounts_of_different_currencies_are_never_added(files, connection):
             values = ", ".join(f"7::{columns[name]} as {name}" for name in amounts)
             one = f"select {cells}, {values}"
             two = f"{one} union all by name select * replace ('JPY' as currency) from ({one})"
-            for rows, expected in ((one, 7), (two, None)):
+            unknown = -99_999_999_999_999 if metric["metric_name"].endswith("_or_last") else None  # only sorted by
+            for rows, expected in ((one, 7), (two, unknown)):
                 (row,) = harness.rows(connection, f"select {metric['expression']} as total from ({rows})")
                 assert row["total"] == expected, (dataset["table_name"], metric["metric_name"])
     assert money >= 9
+
+
+def test_what_has_no_amount_comes_last_also_where_the_database_puts_what_is_unknown_first(files, connection):
+    datasets = {file["uuid"]: file for file in kind(files, "datasets").values()}
+    seen = set()
+    for name, chart in kind(files, "charts").items():
+        dataset = datasets[chart["dataset_uuid"]]
+        expressions = {metric["metric_name"]: metric["expression"] for metric in dataset["metrics"]}
+        expressions |= {column["column_name"]: column["expression"] for column in dataset["columns"]}
+        (query,) = json.loads(chart["query_context"])["queries"]
+        for ordered, _ in query["orderby"]:
+            expression = expressions[ordered] or ordered
+            if "amount" not in expression or dataset["table_name"] not in ("finding", "leakage_by_client"):
+                continue  # of contracts and of projects every amount is known
+            column = "leakage_amount" if dataset["table_name"] == "leakage_by_client" else "amount"
+            rows = f"select null::decimal(18, 4) as {column}, unnest(['EUR', 'JPY']) as currency"
+            assert all(
+                row["key"] is not None for row in harness.rows(connection, f"select {expression} as key from ({rows})")
+            )
+            seen.add(name.rpartition("/")[2])
+    assert seen == {"finding_logs.yaml", "findings_by_class.yaml", "leakage_by_client.yaml"}
 
 
 # ---- where the data is ----------------------------------------------------------------------------------------------
