@@ -40,6 +40,7 @@ from sqlalchemy.engine import make_url
 from abr import database, publishing
 from abr import settings as settings_module
 from abr.exceptions import ABRError, MirrorError, SchemaMismatch, UsageError
+from abr.models import AGE_BUCKET
 from abr.settings import Settings
 
 SCHEMA: Final = "abr"
@@ -107,16 +108,12 @@ _CONTINUED = {
     "version": "s.nth + coalesce((select max(h.version) from {history} as h where h.{key} = s.{key}), 0)",
 }
 _LAST_RUN = f"(select run_id, as_of from {SCHEMA}.run_history where status = 'ok' order by run_id desc limit 1)"
-_AGE_BUCKET = (
-    "case {unknown} when {age} <= 0 then 'current' when {age} <= 30 then '1-30' when {age} <= 60 then '31-60' "
-    "when {age} <= 90 then '61-90' else '91+' end"
-)
 _POSITION_AGE = "(last_run.as_of - position.oldest_leakage_on)"
 # What is open now, as views. Each select must say what the view of the same name in sql/report says.
 _VIEWS: Final = {
     "contract_position": "select position.*, last_run.as_of as as_of_now, last_run.run_id as run_id_now, "
     f"{_POSITION_AGE} as age_days, "
-    + _AGE_BUCKET.format(age=_POSITION_AGE, unknown="when position.oldest_leakage_on is null then null")
+    + AGE_BUCKET.format(age=_POSITION_AGE)
     + f" as age_bucket from {SCHEMA}.contract_position_history as position cross join {_LAST_RUN} as last_run "
     "where position.valid_to_run_id is null",
     "finding": f"select * from {SCHEMA}.finding_history where valid_to_run_id is null and state = 'open'",
@@ -125,7 +122,7 @@ _VIEWS: Final = {
     "quarantine_reason": "select quarantine_id, entity, key, reason "
     f"from {SCHEMA}.quarantine cross join lateral unnest(string_to_array(reasons, ',')) as reason",
     "leakage_aging": "select currency, age_bucket, count(*) as finding_count, sum(amount) as amount from ("
-    f"select currency, amount, {_AGE_BUCKET.format(age='(last_run.as_of - worked_on)', unknown='')} as age_bucket "
+    f"select currency, amount, {AGE_BUCKET.format(age='(last_run.as_of - worked_on)')} as age_bucket "
     f"from {SCHEMA}.finding cross join {_LAST_RUN} as last_run where side = 'leakage') as aged "
     "group by currency, age_bucket",
     "leakage_by_client": "select client, currency, count(*) as contract_count, "

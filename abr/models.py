@@ -47,6 +47,11 @@ _FEW = "getvariable('few_contract_homes')::integer[]"
 # cannot fail. So the few are asked for twice. Where the list is NULL, all of it is folded away when a query is planned;
 # single variables fold faster than numbers taken out of the list.
 _EACH = ", ".join(f"getvariable('contract_home_{place}')::integer" for place in range(1, FEW_HOMES + 1))
+# Of work so many days old, in the words of DuckDB and of PostgreSQL.
+AGE_BUCKET: Final = (
+    "case when {age} is null then null when {age} <= 0 then 'current' when {age} <= 30 then '1-30' "
+    "when {age} <= 60 then '31-60' when {age} <= 90 then '61-90' else '91+' end"
+)
 MACROS: Final = {
     "source.is_among": f"(homes, home) as get_bit(homes, home & {HOME_BITS - 1}) = 1",
     "source.is_in_scope": f"(home) as case when {_FEW} is null "
@@ -68,6 +73,7 @@ MACROS: Final = {
     "chr(92) || '|'), '')",
     # The time log that a finding is about; its id is stored once.
     "report.time_log_of": "(about) as case when about like 'log:%' then substr(about, 5) end",
+    "report.age_bucket": f"(age_days) as {AGE_BUCKET.format(age='age_days')}",
 }
 
 

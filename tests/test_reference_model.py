@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from abr import explaining, views
 from tests import reference_model as model
 from tests.firms import AS_OF, Step, firms, histories, row_of
 from tests.reference_model import FailedFeedError, Result, Rows, Sources, Store, reconcile
@@ -694,6 +695,24 @@ def test_an_accepted_finding_is_written_off_until_it_rises():
         assert result.findings["C", "unbilled", "log:L"]["side"] == side
         assert result.positions["C"][f"{side}_amount"] == 100
         assert result.positions["C"]["unbilled_seconds"] == (3600 if side == "leakage" else 0)
+
+
+# --------------------------------------------------------------------------------------------------
+# Who else knows the lists
+
+
+def test_the_model_knows_every_reason_and_class_that_has_a_rule_and_no_other():
+    def rules(*folders: str) -> set[str]:
+        return {path.stem for folder in folders for path in views.packaged("sql").glob(f"{folder}/*.sql")}
+
+    reasons = {reason for _, reason in model.QUARANTINE_REASONS}
+    assert rules("quarantine_rules", "reference_rules", "coverage_rules") == reasons
+    assert rules("finding_rules") == model.FINDING_CLASSES
+
+
+def test_what_is_explained_has_a_remedy_of_its_own_for_every_reason():
+    explained = {reason for dataset, reason in model.QUARANTINE_REASONS if dataset in ("time_logs", "contracts")}
+    assert explaining._REMEDIES.keys() == explained
 
 
 # --------------------------------------------------------------------------------------------------

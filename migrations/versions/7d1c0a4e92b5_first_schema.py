@@ -590,6 +590,7 @@ MACROS = (
     """create macro source.in_four_decimals(cell) as case when try_cast(cell as decimal(18, 4)) = 0 and cell like '-%' and regexp_matches(cell, '[1-9]') then -0.0001 else try_cast(cell as decimal(18, 4)) end::decimal(18, 4)""",
     """create macro source.scope_part(cell) as coalesce(replace(replace(cell, chr(92), repeat(chr(92), 2)), '|', chr(92) || '|'), '')""",
     """create macro report.time_log_of(about) as case when about like 'log:%' then substr(about, 5) end""",
+    """create macro report.age_bucket(age_days) as case when age_days is null then null when age_days <= 0 then 'current' when age_days <= 30 then '1-30' when age_days <= 60 then '31-60' when age_days <= 90 then '61-90' else '91+' end""",
 )
 
 VIEWS = {
@@ -855,7 +856,8 @@ group by client, currency
 """,
     "report.leakage_by_project": """\
 -- One row per project, contract and currency with open leakage (project_id, contract_id, currency).
--- The hours a log is short of count while any leakage of it is open, also where a person has accepted their amount.
+-- The hours a log is short of count while any leakage of it is open, also where a person has accepted their amount; not
+-- where they are worth nothing, of which there is no finding (contract_position counts these too).
 with
 
 logs as (
@@ -1232,14 +1234,7 @@ select
     position_open.severity,
     position_open.oldest_leakage_on,
     last_run.as_of - position_open.oldest_leakage_on as age_days,
-    case
-        when position_open.oldest_leakage_on is null then null
-        when last_run.as_of - position_open.oldest_leakage_on <= 0 then 'current'
-        when last_run.as_of - position_open.oldest_leakage_on <= 30 then '1-30'
-        when last_run.as_of - position_open.oldest_leakage_on <= 60 then '31-60'
-        when last_run.as_of - position_open.oldest_leakage_on <= 90 then '61-90'
-        else '91+'
-    end as age_bucket,
+    report.age_bucket(last_run.as_of - position_open.oldest_leakage_on) as age_bucket,
     last_run.as_of,
     last_run.run_id
 from audit.position_open
@@ -1247,33 +1242,15 @@ cross join reconcile.last_run
 """,
     "report.leakage_aging": """\
 -- One row per currency and age bucket (currency, age_bucket): open leakage by the age of the work behind it.
-with
-
-aged as (
-
-    select
-        finding_open.currency,
-        finding_open.amount,
-        last_run.as_of - finding_open.worked_on as age_days
-    from audit.finding_open
-    cross join reconcile.last_run
-    where finding_open.side = 'leakage'
-
-)
-
 select
-    currency,
-    case
-        when age_days <= 0 then 'current'
-        when age_days <= 30 then '1-30'
-        when age_days <= 60 then '31-60'
-        when age_days <= 90 then '61-90'
-        else '91+'
-    end as age_bucket,
+    finding_open.currency,
+    report.age_bucket(last_run.as_of - finding_open.worked_on) as age_bucket,
     count(*) as finding_count,
-    sum(amount)::decimal(18, 4) as amount
-from aged
-group by currency, age_bucket
+    sum(finding_open.amount)::decimal(18, 4) as amount
+from audit.finding_open
+cross join reconcile.last_run
+where finding_open.side = 'leakage'
+group by finding_open.currency, age_bucket
 """,
     "staging.invoice_lines": """\
 -- One row per live version of a line of an invoice in scope (row_id), cells read.

@@ -22,14 +22,7 @@ select
     position_open.severity,
     position_open.oldest_leakage_on,
     last_run.as_of - position_open.oldest_leakage_on as age_days,
-    case
-        when position_open.oldest_leakage_on is null then null
-        when last_run.as_of - position_open.oldest_leakage_on <= 0 then 'current'
-        when last_run.as_of - position_open.oldest_leakage_on <= 30 then '1-30'
-        when last_run.as_of - position_open.oldest_leakage_on <= 60 then '31-60'
-        when last_run.as_of - position_open.oldest_leakage_on <= 90 then '61-90'
-        else '91+'
-    end as age_bucket,
+    report.age_bucket(last_run.as_of - position_open.oldest_leakage_on) as age_bucket,
     last_run.as_of,
     last_run.run_id
 from audit.position_open

@@ -1,5 +1,6 @@
 -- One row per project, contract and currency with open leakage (project_id, contract_id, currency).
--- The hours a log is short of count while any leakage of it is open, also where a person has accepted their amount.
+-- The hours a log is short of count while any leakage of it is open, also where a person has accepted their amount; not
+-- where they are worth nothing, of which there is no finding (contract_position counts these too).
 with
 
 logs as (
