@@ -674,6 +674,7 @@ def monitor_command(
 ) -> None:
     """Watch unbilled revenue appear: a cycle every 5 seconds until Ctrl-C."""
     settings = _settings(database_url, interval_seconds=interval, threshold_amount=threshold, inbox=inbox_folder)
+    is_found = source is None and settings.inbox is None  # then nobody says that there is an inbox already
     source, settings, why = _monitored(source, settings, is_named=database_url is not None)
     if picture and not picture.parent.is_dir():
         raise UsageError(f"the folder {picture.parent} for the picture does not exist", "create it, or name another")
@@ -694,7 +695,7 @@ def monitor_command(
         if source is Source.SIMULATOR:
             feed = _simulator_feed(feeding, settings, seed=seed, until=until, fail_at=fail_at)
         else:
-            feed, is_waiting = _inbox_feed(feeding, settings, has_created=why.startswith("abr: watching"))
+            feed, is_waiting = _inbox_feed(feeding, settings, may_make=is_found)
         clock = _simulated_clock(until, settings) if until else reconciliation_engine.utc_now
         database.tidies(connection)
         if publisher is not None:
@@ -717,7 +718,8 @@ def monitor_command(
                 picture=picture,
             )
         except ABRError:
-            _publish(publisher, is_forced=True)  # readers see the halt
+            if database.has_its_file(connection):
+                _publish(publisher, is_forced=True)  # readers see the halt
             raise
 
 
@@ -823,12 +825,12 @@ def _cursor(connection: Connection) -> Any:
     return connection.connection.driver_connection
 
 
-def _inbox_feed(connection: Connection, settings: Settings, *, has_created: bool) -> tuple[Feed, Callable[[], bool]]:
+def _inbox_feed(connection: Connection, settings: Settings, *, may_make: bool) -> tuple[Feed, Callable[[], bool]]:
     """Return what loads the files that are there, and what tells whether there are any."""
     folder = settings_module.inbox_path(settings)
     if folder is None:
         raise UsageError("a database in memory has no inbox", "name a folder with --inbox")
-    if has_created and not folder.exists():
+    if may_make and not folder.exists():
         try:
             folder.mkdir(parents=True)
         except OSError as error:
@@ -882,6 +884,7 @@ def _watch(  # noqa: C901, PLR0915  one loop: what it draws and what it does bel
 
     def tick() -> None:
         nonlocal shown, is_unfinished
+        database.require_its_file(connection)
         now = _now()
         as_of = until or settings_module.today(settings, now)
         answers = _serve(desk, settings, connection.engine, interrupts)

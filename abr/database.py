@@ -156,7 +156,10 @@ def _little_memory_bytes(connection: Connection) -> int | None:
     None where it may keep all of it: the file is small, or people have said how much.
     """
     path = path_of(str(connection.engine.url))
-    file_bytes = path.stat().st_size if path and not connection.info["abr_is_limited"] else 0
+    file_bytes = 0
+    if path and not connection.info["abr_is_limited"]:
+        with suppress(FileNotFoundError):  # somebody removed it: the next cycle says so
+            file_bytes = path.stat().st_size
     return max(_LITTLE_MEMORY_BYTES, file_bytes // _LITTLE_MEMORY_SHARE) if file_bytes > _LITTLE_MEMORY_BYTES else None
 
 
@@ -173,7 +176,11 @@ def connect(database_url: str, *, memory_limit: str | None = None, upgrade: bool
     if path is not None and path.name.split(".")[0].lower() in SCHEMAS:
         # DuckDB calls a database by its file, and could not tell the one from the other.
         raise UsageError(f"{path} has the name of a part of every database of ABR's", "give the file another name")
-    config = {"storage_compatibility_version": STORAGE_VERSION, "default_block_size": str(BLOCK_BYTES)}
+    config = {
+        "storage_compatibility_version": STORAGE_VERSION,
+        "default_block_size": str(BLOCK_BYTES),
+        "autoinstall_known_extensions": "false",  # no file, whatever it is, makes a program come from the network
+    }
     engine = sqlalchemy.create_engine(database_url, poolclass=NullPool, connect_args={"config": config})
     sqlalchemy.event.listen(engine, "connect", lambda driver, _: set_up(driver))
     connection = _open(engine, path)
@@ -191,10 +198,36 @@ def connect(database_url: str, *, memory_limit: str | None = None, upgrade: bool
             if not is_new:  # else its migrations have just made them
                 views.create_work_tables(connection)
             connection.commit()
+        connection.info["abr_file"] = _identity(path)
         yield connection
     finally:
         connection.close()
         engine.dispose()
+
+
+def has_its_file(connection: Connection) -> bool:
+    """Return whether the file that this connection has open still lies under its name, and no other in its place."""
+    known: tuple[int, int] | None = connection.info["abr_file"]
+    return _identity(path_of(str(connection.engine.url))) == known
+
+
+def require_its_file(connection: Connection) -> None:
+    """Raise DataIntegrityError where the database was removed or replaced: what is written would be in no file."""
+    if not has_its_file(connection):
+        path = path_of(str(connection.engine.url))
+        raise DataIntegrityError(
+            f"the database {path} was {'replaced' if path and path.exists() else 'removed'} while it was open",
+            "stop the monitor before a backup is put in its place, and start it again afterwards; then load again what "
+            "was loaded since the backup was made",
+        )
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    try:
+        found = path.stat() if path else None
+    except FileNotFoundError:
+        return None
+    return (found.st_dev, found.st_ino) if found else None
 
 
 def _open(engine: sqlalchemy.Engine, path: Path | None) -> Connection:
@@ -268,7 +301,9 @@ def _explanation(cause: BaseException | None, path: Path | None) -> ABRError | N
             "close it, or wait until it is done",
         )
     is_full = "no space left" in lowered or "enospc" in lowered
-    is_foreign = path is not None and ("not a valid duckdb database file" in lowered or "serializ" in lowered)
+    is_foreign = path is not None and (
+        "not a valid duckdb database file" in lowered or "serializ" in lowered or "extension" in lowered
+    )
     is_broken = isinstance(
         cause, duckdb.IOException | duckdb.SerializationException | duckdb.FatalException | duckdb.InternalException
     )

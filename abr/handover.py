@@ -75,9 +75,11 @@ def serving(folder: Path | None, *, may_make_parent: bool) -> Iterator[Desk | No
     desk = Desk(folder, may_make_parent)
     try:
         _open_desk(desk)
-        for left in folder.glob(f"*{_TAKEN}"):  # of a monitor that ended in the middle
-            with contextlib.suppress(OSError):  # taken back by its asker meanwhile
-                left.rename(left.with_suffix(_REQUEST))
+        for name in _names(desk):
+            if name.endswith(_TAKEN):  # of a monitor that ended in the middle
+                left = folder / name
+                with contextlib.suppress(OSError):  # taken back by its asker meanwhile
+                    left.rename(left.with_suffix(_REQUEST))
         yield desk
     finally:
         if desk.lock is not None:

@@ -23,6 +23,8 @@ from pathlib import Path
 from abr.exceptions import ABRError, DataIntegrityError
 from abr.formats import SUFFIXES
 
+# What people drop there in good faith, and learn from its message what to do with it.
+_MISTAKEN = (".xlsx", ".xlsm", ".xls", ".ods", ".gz", ".zip", ".tsv")
 _REJECTED, _MESSAGE = "rejected", ".error.txt"
 _NAME_BYTES_MAX = 255  # as file systems have it
 
@@ -86,7 +88,8 @@ def is_waiting(inbox: Inbox, *, clock: Callable[[], float] = time.monotonic) -> 
 def look_into(inbox: Inbox, *, clock: Callable[[], float] = time.monotonic) -> dict[Path, Look]:
     """Note what the files that could be taken look like now, and return that. Hidden files are half-made copies."""
     try:
-        found = [path for path in inbox.folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
+        suffixes = {*SUFFIXES, *_MISTAKEN}
+        found = [path for path in inbox.folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != "."]
     except OSError as error:
         raise DataIntegrityError(
             f"the inbox {inbox.folder} cannot be read: {error.strerror}",

@@ -195,7 +195,7 @@ def publish_if_due(
         moment = publisher.asked_at = clock()
         age_seconds = None if publisher.published_at is None or is_forced else moment - publisher.published_at
         is_missing = not (publisher.folder / CURRENT / FILE).is_file()
-        if is_missing and publisher.published_at is not None:
+        if publisher.published_at is not None and not publisher.folder.exists():
             publisher.tell(f"abr: {publisher.folder} was removed; building it again")
         is_old = age_seconds is not None and age_seconds >= HEARTBEAT_SECONDS and not publisher.tidies
         is_due = is_missing or age_seconds is None or is_old or _has_changed(publisher)

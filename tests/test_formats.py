@@ -643,7 +643,8 @@ def test_text_that_is_not_utf8_is_refused_with_its_line(
         ("time_log_id,note,Note \nL-1,a,b\n", "two columns named 'Note'"),
         ('time_log_id,"note\nL-1,a\n', "the header has a quote that is not closed"),
         ("a\x1b[31m,b\n1,2\n", "found: a\\x1b[31m, b"),
-        ("PK\x03\x04\x00\x00\n", "is not UTF-8 text"),
+        ("PK\x03\x04\x00\x00\n", "is an Excel workbook or a zip archive"),
+        ("\x00\x01\n", "is no text at all"),
     ],
 )
 def test_a_file_without_the_header_it_needs_is_refused(

@@ -113,6 +113,37 @@ def test_an_inbox_that_may_not_be_read_halts(books, folder, monkeypatch):
     assert is_halt(ended, "box", "Permission denied")
 
 
+def test_an_inbox_that_somebody_names_is_never_made(books, folder, monkeypatch):
+    with unchanged(books, halts=1):
+        assert is_halt(abr("monitor", "--inbox", "mistyped", "--cycles", 1), "mistyped", "No such file")
+    monkeypatch.setenv("ABR_INBOX", str(folder / "not-mounted/in"))
+    with unchanged(books, halts=1):
+        assert is_halt(abr("monitor", "--cycles", 1), "not-mounted", "No such file")
+    assert not list(folder.glob("[mn]*"))
+
+
+@pytest.mark.parametrize("is_replaced", [True, False], ids=["replaced", "removed"])
+def test_a_database_that_is_replaced_or_removed_while_the_monitor_runs_halts_before_anything_is_lost(
+    books, folder, is_replaced
+):
+    backup = Path(shutil.copy(books, folder / "backup"))
+    (folder / "box").mkdir()
+    process = command_line.started("monitor", "--source", "inbox", "--inbox", "box", "--interval", 0.3)
+    command_line.lines_of(process.stdout, "run 2")
+    if is_replaced:
+        backup.replace(books)
+    else:
+        books.unlink()
+    given = command_line.write_books(folder / "given", {"time_logs": [{**BOOKS["time_logs"][0], "time_log_id": "L-9"}]})
+    (given / "time_logs.csv").rename(folder / "box/time_logs.csv")
+    ended = command_line.ended(process)
+    assert is_halt(ended, str(books.name), "replaced" if is_replaced else "removed")
+    assert (folder / "box/time_logs.csv").exists()
+    assert "time_logs.csv loaded" not in ended.err
+    if is_replaced:
+        assert command_line.query(books, "select count(*) from source.time_logs") == [(len(BOOKS["time_logs"]),)]
+
+
 def test_an_inbox_that_is_deleted_while_the_monitor_runs_halts(books, folder):
     (folder / "box").mkdir()
     process = command_line.started("monitor", "--source", "inbox", "--inbox", "box", "--interval", 0.1)

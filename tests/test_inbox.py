@@ -1,12 +1,14 @@
 """The inbox: settled files only, each taken whole and once, moved where a person finds it again."""
 
 import errno
+import gzip
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -354,6 +356,23 @@ def test_an_export_that_comes_empty_is_rejected_like_any_bad_file(folder, box):
     assert ended.code == 0, ended.err
     assert "export.csv rejected: " in ended.err
     assert "no rows" in (box.folder / "rejected/export.csv.error.txt").read_text()
+
+
+def test_a_workbook_and_a_packed_file_are_rejected_with_what_to_do(folder, box):
+    assert abr("load", command_line.write_books(folder / "books")).code == 0
+    with zipfile.ZipFile(box.folder / "Hours March.xlsx", "w") as workbook:
+        workbook.writestr("xl/workbook.xml", "<workbook/>")
+    (box.folder / "time_logs.csv.gz").write_bytes(gzip.compress(b"time_log_id\nL-1\n"))
+    ended = watched(1)
+    assert ended.code == 0
+    assert ended.err.count("rejected") == 2
+    assert names(box.folder) == [
+        f"rejected/{name}{message}"
+        for name in ("Hours March.xlsx", "time_logs.csv.gz")
+        for message in ("", ".error.txt")
+    ]
+    assert "save the sheet as" in (box.folder / "rejected/Hours March.xlsx.error.txt").read_text()
+    assert "unpack it first" in (box.folder / "rejected/time_logs.csv.gz.error.txt").read_text()
 
 
 def test_files_are_taken_while_the_monitor_runs(folder, box):

@@ -40,6 +40,12 @@ LINE_BYTES_MAX: Final = 16_000_000
 WHOLE_BYTES_MAX: Final = 4_000_000_000
 _HEADER_BYTES_MAX: Final = 1 << 20
 _NOT_UTF8 = "is not UTF-8 text"
+# How files begin that people take for CSV, and what to do with them.
+_CONTAINERS = {
+    b"PK\x03\x04": ("is an Excel workbook or a zip archive", "save the sheet as 'CSV UTF-8', or unpack the archive"),
+    b"\xd0\xcf\x11\xe0": ("is an old Excel workbook", "save the sheet as 'CSV UTF-8'"),
+    b"\x1f\x8b": ("is compressed (gzip)", "unpack it first"),
+}
 _SAVE_AS_UTF8 = "save it as 'CSV UTF-8' and load that; nothing was loaded"
 
 
@@ -136,6 +142,9 @@ def _cells(places: Mapping[str, int], wanted: Sequence[str]) -> str:
 
 
 def _decoded(path: Path, start: bytes) -> str:
+    for magic, (what, remedy) in _CONTAINERS.items():
+        if start.startswith(magic):
+            raise fault(path, what, f"{remedy}; nothing was loaded")
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise fault(path, f"{_NOT_UTF8} but UTF-16", _SAVE_AS_UTF8)
     if b"\0" in start.partition(b"\n")[0]:
