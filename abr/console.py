@@ -759,7 +759,7 @@ def screen(snapshot: Snapshot, *, width: int, height: int) -> RenderableType:
             _Block(header, least=1, turn=0, needed=0),
             _totals_block(snapshot, width),
             _contracts_block(snapshot, width),
-            _Block(_alerts(snapshot, width, height), least=1, turn=1, needed=1),
+            _alerts_block(snapshot, width, height),
         ]
         return Group(*_stacked(blocks, height))
     right_width = max(58, min(76, width * 3 // 10))
@@ -1015,6 +1015,25 @@ def _alerts(snapshot: Snapshot, width: int, height: int) -> list[RenderableType]
         heading = _quarantine_heading(snapshot.quarantined_rows, snapshot.quarantined_hours)
         alerts += _listed(heading, items, width, max(1, height // 10))
     return alerts
+
+
+def _alerts_block(snapshot: Snapshot, width: int, height: int) -> _Block:
+    """Return the warnings; where not all of their lines have room, on a line each, or else all of them on one."""
+    alerts, one_each = _alerts(snapshot, width, height), _alerts(snapshot, width, 0)
+    counted = (
+        ("⚠ QUARANTINE", QUARANTINE_STYLE, snapshot.quarantined_rows),
+        ("INBOX", REJECTED_STYLE, len(snapshot.rejected_files)),
+        ("PROFITABILITY", WARNING_STYLE, len(_overruns(snapshot))),
+    )
+    shown = [(f"{words} {count:,}", style) for words, style, count in counted if count]
+    in_short = Text("  ").join(Text(words, style) for words, style in shown)
+    in_short.truncate(max(width, 1), overflow="ellipsis")
+    in_short.no_wrap = True
+
+    def draw(lines_max: int) -> list[RenderableType]:
+        return next((some for some in (alerts, one_each) if len(some) <= lines_max), [in_short])
+
+    return _Block(draw, least=1, most=len(alerts), turn=1, needed=1)
 
 
 def _listed(heading: Text, items: Sequence[str], width: int, lines_max: int) -> list[Text]:

@@ -437,6 +437,16 @@ def test_flagged_come_first_then_watch_each_by_how_often_the_threshold_is_exceed
     assert [row["contract_id"] for row in console.flagged_first(positions)] == ["C-5", "C-4", "C-3", "C-2", "C-1"]
 
 
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (60, 15), (40, 10), (50, 5), (80, 4)])
+def test_no_warning_disappears_from_a_small_screen(width, height):
+    warned = replace(full(), rejected_files=("a.csv", "b.csv"))
+    shown_lines = shown(console.screen(warned, width=width, height=height), width)
+    assert len(shown_lines) <= height
+    text = " ".join(shown_lines)
+    for word in ("QUARANTINE", "INBOX", "PROFITABILITY"):
+        assert word[:8] in text, shown_lines
+
+
 def test_the_report_names_the_worst_first_and_its_next_step():
     positions = [position("C-1", leakage=800), position("C-2", leakage="2400.5", overbilled_amount=Decimal(10))]
     assert shown(console.report(positions, decimals=DECIMALS, totals=totals_of(positions), total_count=9), 80) == [
