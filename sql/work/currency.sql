@@ -1,7 +1,7 @@
 -- One row per currency of ISO 4217 (currency) with its minor unit: decimals, how many minor units make one
 -- (minor_factor), one minor unit as an amount (minor_unit), and how many ten-thousandths that is (minor_step).
 -- Codes without a minor unit (gold, testing) are left out: nobody bills in them. Codes withdrawn since 2023 (ANG, BGN,
--- HRK) stay in, because contracts and invoices of those years name them.
+-- HRK, SLL, ZWL) stay in, because contracts and invoices of those years name them.
 with
 
 codes as (
@@ -26,9 +26,9 @@ codes as (
                 'LKR', 'LRD', 'LSL', 'MAD', 'MDL', 'MGA', 'MKD', 'MMK', 'MNT', 'MOP', 'MRU', 'MUR', 'MVR', 'MWK',
                 'MXN', 'MXV', 'MYR', 'MZN', 'NAD', 'NGN', 'NIO', 'NOK', 'NPR', 'NZD', 'PAB', 'PEN', 'PGK', 'PHP',
                 'PKR', 'PLN', 'QAR', 'RON', 'RSD', 'RUB', 'SAR', 'SBD', 'SCR', 'SDG', 'SEK', 'SGD', 'SHP', 'SLE',
-                'SOS', 'SRD', 'SSP', 'STN', 'SVC', 'SYP', 'SZL', 'THB', 'TJS', 'TMT', 'TOP', 'TRY', 'TTD', 'TWD',
+                'SLL', 'SOS', 'SRD', 'SSP', 'STN', 'SVC', 'SYP', 'SZL', 'THB', 'TJS', 'TMT', 'TOP', 'TRY', 'TTD', 'TWD',
                 'TZS', 'UAH', 'USD', 'USN', 'UYU', 'UZS', 'VED', 'VES', 'WST', 'XAD', 'XCD', 'XCG', 'YER', 'ZAR',
-                'ZMW', 'ZWG'
+                'ZMW', 'ZWG', 'ZWL'
             ]
         ) as currency,
         2 as decimals
