@@ -106,6 +106,7 @@ class Publisher:
     copier: duckdb.DuckDBPyConnection | None = None  # an instance of its own, in memory, that generations come to
     tidies: bool = False  # whether `tidy` is called, which merges row groups so that publishing need not
     unmerged: set[Path] = field(default_factory=set)  # the generations it is to merge
+    has_told_older: bool = False  # that the database ends before what was published
 
     def interrupt(self) -> None:
         """Stop what is being published, from a signal handler; the copy stays as it was."""
@@ -461,9 +462,16 @@ def _trusted_run_id(publisher: Publisher, copy: duckdb.DuckDBPyConnection) -> in
         return None
     run_id: int = told[0][0]
     same = "select started_at, finished_at, status from audit.run where run_id = ?"
-    if copy.execute(same, [run_id]).fetchall() != publisher.writer.execute(same, [run_id]).fetchall():
-        return None
-    return run_id
+    if copy.execute(same, [run_id]).fetchall() == publisher.writer.execute(same, [run_id]).fetchall():
+        return run_id
+    last = _last_run(publisher.writer) or 0
+    if last < run_id and not publisher.has_told_older:
+        publisher.has_told_older = True
+        publisher.tell(
+            f"abr: run {run_id} was published, and the database ends with run {last}: it is an older copy, or its .wal "
+            "was lost; load again what was loaded since"
+        )
+    return None
 
 
 def _add(publisher: Publisher, copy: duckdb.DuckDBPyConnection, run_id: int, *, is_settling: bool) -> None:

@@ -223,6 +223,33 @@ def test_a_generation_that_somebody_reads_is_not_tidied(opened, path, copy, monk
     assert publishing.tidy(copy, now=NOW)
 
 
+def test_a_database_that_ends_before_what_was_published_is_told_once(path, told):
+    older = path.with_name("older.duckdb")
+    with database.connect(f"duckdb:///{path}") as connection:
+        harness.receive(connection, BOOKS)
+        work(connection, 1)
+    shutil.copy(path, older)
+    with (
+        database.connect(f"duckdb:///{path}") as connection,
+        publishing.publisher(connection, path, tell=told.append) as publisher,
+    ):
+        for number in range(2, 6):
+            work(connection, number)
+            publishing.publish(publisher, now=NOW)
+    assert not told
+    older.replace(path)
+    with (
+        database.connect(f"duckdb:///{path}") as connection,
+        publishing.publisher(connection, path, tell=told.append) as publisher,
+    ):
+        for number in range(6, 9):
+            publishing.publish(publisher, now=NOW)
+            assert_same(connection, path)
+            work(connection, number)
+    (words,) = told
+    assert "the database ends with run" in words
+
+
 def test_comments_travel_and_stay(opened, path, copy, monkeypatch):
     monkeypatch.setattr(publishing, "_SETTLED_MIN", 1)
     for number in range(1, 5):
