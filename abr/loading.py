@@ -700,7 +700,12 @@ def _seconds_of(cell: str) -> str:
     units = f"try_cast(coalesce(nullif(regexp_extract(text_{cell}, '^[+-]?([0-9]*)', 1), ''), '0') as bigint)"
     decimals = f"regexp_extract(text_{cell}, '[.]([0-9]{{0,34}})', 1)"
     few = f"(2 * rpad({decimals}, 9, '0')::bigint * {factor} + 1000000000) // 2000000000"
-    many = f"round(('0.' || {decimals} || '0')::decimal(38, 34) * {factor})::bigint"
+    # Half a second is a number of units with five decimals, or one that goes on with one digit for ever. Whether a cell
+    # with more than 34 reaches it tells the first digit behind them that is another one than the last of them.
+    last = f"regexp_extract(text_{cell}, '[.][0-9]{{33}}([0-9])', 1)"
+    behind = f"regexp_extract(text_{cell}, '[.][0-9]{{34}}([0-9]*)', 1)"
+    reaches = f"(ltrim({behind}, {last})[1] > {last})::integer * '0.{'1':0>34}'::decimal(38, 34)"
+    many = f"round((('0.' || {decimals} || '0')::decimal(38, 34) + {reaches}) * {factor})::bigint"
     value = f"{units} * {factor} + case when length({decimals}) <= 9 then {few} else {many} end"
     return (
         f"case when regexp_full_match(text_{cell}, '[+-]?[0-9]{{1,10}}') then {whole} "

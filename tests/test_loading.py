@@ -3,7 +3,8 @@
 import datetime as dt
 import json
 import random
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
+from fractions import Fraction
 
 import pyarrow as pa
 import pytest
@@ -510,6 +511,12 @@ def test_a_cell_that_cannot_be_read_sets_its_row_aside_and_is_kept_as_it_was_giv
         assert cell.strip("\x00") in found[cell]["detail"] or "\x00" in cell
 
 
+def rounded(exact):
+    """Return a whole number, half away from zero."""
+    whole = int(abs(exact) + Fraction(1, 2))
+    return -whole if exact < 0 else whole
+
+
 @pytest.mark.parametrize(("cell", "unit_seconds"), [("hours", 3600), ("minutes", 60), ("seconds", 1)])
 def test_however_many_decimals_a_duration_has_it_is_rounded_once_half_away_from_zero(connection, cell, unit_seconds):
     chance = random.Random(cell)
@@ -520,14 +527,25 @@ def test_however_many_decimals_a_duration_has_it_is_rounded_once_half_away_from_
     ]
     # Half a second, and what lies next to it, at nine decimals and more.
     texts += ["0.00125", "-0.00125", "0.025", "-0.025", "0.5", "-0.5", "0.499999999", "0.4999999999"]
-    texts += ["0.000138888", "0.000138889", "0.0001388888", "0.0001388889"]
+    for places in (9, 10, 33, 34, 35, 36, 60, 300):
+        for halves in (
+            1,
+            3,
+            5,
+            59,
+            2 * unit_seconds + 7,
+            *[chance.randrange(1, 24 * unit_seconds, 2) for _ in range(9)],
+        ):
+            below = halves * 10**places // (2 * unit_seconds)
+            nearby = ((below - 1, ""), (below, ""), (below + 1, ""), (below, "0" * 39 + "1"), (below, "9" * 40))
+            for near, tail in nearby:
+                digits = f"{near:0{places + 1}}"
+                texts.append(f"{chance.choice(['', '-'])}{digits[:-places]}.{digits[-places:]}{tail}")
     rows = {f"L-{place}": text for place, text in enumerate(texts)}
     receive(connection, time_logs=[LOG | WITHOUT_DURATION | {"time_log_id": key, cell: text}
                                    for key, text in rows.items()])  # fmt: skip
     found = dict(read(connection, "select time_log_id, seconds from source.time_logs where ended_load_id is null"))
-    assert found == {
-        key: int((Decimal(text) * unit_seconds).quantize(Decimal(1), ROUND_HALF_UP)) for key, text in rows.items()
-    }
+    assert found == {key: rounded(Fraction(text) * unit_seconds) for key, text in rows.items()}
 
 
 MEGABYTES = "7" * 10_000_000
