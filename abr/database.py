@@ -302,7 +302,7 @@ def _explanation(cause: BaseException | None, path: Path | None) -> ABRError | N
         )
     is_full = "no space left" in lowered or "enospc" in lowered
     is_foreign = path is not None and (
-        "not a valid duckdb database file" in lowered or "serializ" in lowered or "extension" in lowered
+        "not a valid duckdb database file" in lowered or "serializ" in lowered or ".duckdb_extension" in lowered
     )
     is_broken = isinstance(
         cause, duckdb.IOException | duckdb.SerializationException | duckdb.FatalException | duckdb.InternalException

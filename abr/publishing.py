@@ -456,7 +456,10 @@ def _renewed(publisher: Publisher, path: Path, now: datetime, *, is_merging: boo
 
 
 def _trusted_run_id(publisher: Publisher, copy: duckdb.DuckDBPyConnection) -> int | None:
-    """Return how far a generation is; None where it is not a copy of this database, or not as it would be made now."""
+    """Return how far a generation is; None where it is not a copy of this database, or not as it would be made now.
+
+    Tells, once, where the database ends before it.
+    """
     told = copy.execute("select run_id, recipe from published.generation").fetchall()
     if len(told) != 1 or told[0][1] != publisher.recipe.digest:
         return None

@@ -3132,9 +3132,9 @@ select
 from rounded
 """,
     "reconcile.raw_row": """\
--- One row per source row this run sets aside (dataset, row_id): its cells as JSON text, as given, or rebuilt
--- from what was read of them. Of the large tables the cycle says which contracts are in scope, and between which
--- numbers the rows lie that it sets aside: the rest is passed over before its cells are read.
+-- One row per source row this run sets aside (dataset, row_id): its cells as JSON text, as given, or rebuilt from what
+-- was read of them. Of the large tables the cycle says which contracts are in scope, and between which numbers the rows
+-- lie that it sets aside: the rest is passed over before its cells are read.
 select
     'contracts' as dataset,
     row_id,
