@@ -1259,11 +1259,6 @@ def _load(
         )
     if persons and not covers and not is_tool:
         raise UsageError("--covers-person needs to know of which days", "add --covers FROM..TO")
-    if is_complete and is_tool:
-        raise UsageError(
-            f"--complete speaks of whole data sets, and an export of {reading.format} is whole for its days only",
-            "leave it out; --covers FROM..TO says so of other days than those from its first to its last",
-        )
     for part in reading.incoming:
         if part.ignored_columns:
             _talk(f"abr: {part.dataset}: unknown columns ignored: {', '.join(part.ignored_columns)}")
@@ -1280,7 +1275,7 @@ def _load(
             source=source or reading.format,
             format_name=reading.format,
             is_complete=is_complete,
-            covers=covers or (reading.spans if is_tool else ()),
+            covers=covers or (reading.spans if is_tool and not is_complete else ()),
             persons=persons,
             parameters=parameters,
             now=now,

@@ -500,10 +500,21 @@ def test_options_that_contradict_one_another_withdraw_nothing(books, folder, opt
     assert (row["unchanged"], row["withdrawn"]) == (1, 0)
 
 
-def test_an_export_is_not_declared_complete(books, folder):
-    (folder / "all.csv").write_text("User,Project,Start date,Duration\nann,P-1,2026-03-02,01:00:00\n")
-    ended = abr("load", folder / "all.csv", "--complete")
-    assert (ended.code, "leave it out" in ended.err) == (2, True)
+def test_an_export_declared_complete_is_all_that_its_tool_holds(books, folder):
+    export = "User,Project,Start date,Duration\n"
+    first, undated, other = "ann,P-1,2026-03-02,01:00:00\n", "ann,P-1,,02:00:00\n", "ann,P-1,2026-05-04,03:00:00\n"
+    (folder / "all.csv").write_text(export + first + undated + other)
+    (folder / "first.csv").write_text(export + first)
+    (folder / "none.csv").write_text(export)
+    (row,) = rows_of("load", "all.csv")
+    assert (row["new"], row["quarantined"]) == (3, 1)
+    (row,) = rows_of("load", "first.csv")
+    assert (row["unchanged"], row["withdrawn"]) == (1, 0)
+    assert abr("load", "none.csv", "--complete").code == 3
+    (row,) = rows_of("load", "first.csv", "--complete")
+    assert (row["unchanged"], row["withdrawn"]) == (1, 2)
+    (row,) = rows_of("load", command_line.write_books(folder / "given", {"time_logs": BOOKS["time_logs"]}))
+    assert row["unchanged"] == len(BOOKS["time_logs"])
 
 
 # ---- decisions ------------------------------------------------------------------------------------------------------
