@@ -131,7 +131,7 @@ def contract_hash(owner: str | None = None) -> Column[Any]:
     """Return the column that lets a run find the rows of a few contracts, named in the row or by its owner.
 
     An owner, a project or an invoice, may come after its rows, and move. A run looks for every contract that those in
-    scope have ever had, and 0.
+    scope have ever had, and for 0 where there are such rows of theirs.
     """
     whose = f"contract that the {owner} had when the row was written" if owner else "contract id"
     return column(

@@ -62,6 +62,19 @@ _CHANGES = "select kind, id, from_day from source.change"
 _IN_SCOPE = " union all ".join(f"select '{kind}' as kind, {kind}_id as id from temp.scope_{kind}" for kind in _KINDS)
 # The contract_hash of rows that name no contract, or came before their project or invoice.
 _NO_CONTRACT = "select 0 as home_hash"
+# The same, where there are such rows of what is in scope: mostly none, and of all others there may be very many.
+_NO_CONTRACT_IN_SCOPE = (
+    f"{_NO_CONTRACT} from temp.scope_contract where contract_id = ''",
+    *(
+        f"{_NO_CONTRACT} from source.{dataset} semi join temp.scope_{kind} using (home_hash) where contract_hash = 0"
+        for dataset, kind in (("time_logs", "project"), ("invoices", "invoice"), ("invoice_lines", "invoice"))
+    ),
+    (
+        f"{_NO_CONTRACT} from audit.quarantine_open semi join "
+        f"({' union all '.join(f'select {kind}_id as home from temp.scope_{kind}' for kind in _KINDS)}) using (home) "
+        "where contract_hash = 0"
+    ),
+)
 
 
 def _is_among(variable: str, column: str) -> str:
@@ -671,7 +684,7 @@ def _set_homes(connection: Connection) -> None:
     bits, by the lowest ones of their numbers. Rows of other homes that share a bit are let through: of a hundred
     contracts in 50,000 those of 38 others. The ids decide. Where there are few row groups bits are told faster.
     """
-    contracts = [_NO_CONTRACT, "select home_hash from temp.scope_contract"]
+    contracts = [*_NO_CONTRACT_IN_SCOPE, "select home_hash from temp.scope_contract"]
     contracts += [loading.former_contract_hashes(kind) for kind in ("project", "invoice")]
     few: Sequence[int] = ()
     size: _Size | None = connection.info.get("abr_size")
@@ -684,10 +697,10 @@ def _set_homes(connection: Connection) -> None:
         settings += [f"set variable few_contract_homes = {padded}::integer[]", "set variable reads_all_days = false"]
         connection.exec_driver_sql("; ".join(settings))
     else:
+        _set_bits(connection, "contract_homes", *contracts)
         connection.exec_driver_sql(
             f"set variable few_contract_homes = null; set variable reads_all_days = {_reads_all_days(connection, size)}"
         )
-        _set_bits(connection, "contract_homes", *contracts)
 
 
 def _reads_all_days(connection: Connection, size: _Size | None) -> bool:
@@ -697,8 +710,10 @@ def _reads_all_days(connection: Connection, size: _Size | None) -> bool:
     """
     if size is None or size.logs <= _MANY_LOGS:
         return False
-    contracts: int = connection.exec_driver_sql("select count(*) from temp.scope_contract").scalar_one()
-    logs_in_scope = size.homeless_logs + contracts * size.logs // max(size.contracts, 1)
+    contracts, is_homeless = connection.exec_driver_sql(
+        f"select count(*), coalesce({_is_among('contract_homes', '0')}, false) from temp.scope_contract"
+    ).one()
+    logs_in_scope = is_homeless * size.homeless_logs + contracts * size.logs // max(size.contracts, 1)
     return logs_in_scope * _LOGS_PER_LOG_IN_SCOPE < size.logs
 
 
