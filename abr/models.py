@@ -57,10 +57,12 @@ MACROS: Final = {
     "source.is_in_scope": f"(home) as case when {_FEW} is null "
     "then source.is_among(getvariable('contract_homes')::bit, home) "
     f"else home in ({_EACH}) and list_contains({_FEW}, home) end",
-    # Whether a time log of this day may be looked at: a run looks at none before the first day it has set. Where it
-    # reads all days, as that is faster than to look at the day of each log, nothing of this is left in the plan.
-    "source.is_from_first_day": "(day) as case when getvariable('reads_all_days') then true "
+    # Whether a row of this day may be looked at: a run looks at none before the first day it has set. Where all are
+    # read, as that is faster than to look at the day of each row, nothing of this is left in the plan.
+    "source.is_from_first_day": "(day, all_are_read) as case when all_are_read then true "
     "else day >= getvariable('first_day')::date or day is null end",
+    # Whether a run looks at the rows of a few contracts, and at none that belong to no contract.
+    "source.is_of_few_contracts": f"() as coalesce(not list_contains({_FEW}, 0), false)",
     # DuckDB multiplies an amount of 18 digits within 18 digits, and stops the run where they are not enough; within
     # more it takes twenty times as long.
     "source.ten_thousandths": "(amount) as trunc(amount)::bigint * 10000 "

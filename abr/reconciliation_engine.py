@@ -713,7 +713,7 @@ def _reads_all_days(connection: Connection, size: _Size | None) -> bool:
     contracts, is_homeless = connection.exec_driver_sql(
         f"select count(*), coalesce({_is_among('contract_homes', '0')}, false) from temp.scope_contract"
     ).one()
-    logs_in_scope = is_homeless * size.homeless_logs + contracts * size.logs // max(size.contracts, 1)
+    logs_in_scope: int = contracts * size.logs // max(size.contracts, 1) + (size.homeless_logs if is_homeless else 0)
     return logs_in_scope * _LOGS_PER_LOG_IN_SCOPE < size.logs
 
 

@@ -96,6 +96,27 @@ def test_many_homes_are_looked_at_by_their_bits(connection):
     assert [filters for filters in found.values() if "get_bit" not in filters or "contains(" in filters] == []
 
 
+@pytest.mark.parametrize(
+    ("homes", "looks"), [("[1, 2]", False), ("[0, 1]", True), ("null", True)], ids=["few", "few and homeless", "many"]
+)
+def test_days_are_looked_at_before_other_cells_where_the_homes_alone_leave_many_rows(homes, looks):
+    later = [row | {"time_log_id": f"{row['time_log_id']} later", "worked_on": "2026-03-30"}
+             for row in (*BOOKS["time_logs"], *SET_ASIDE["time_logs"])]  # fmt: skip
+    with harness.fresh_database() as connection:
+        for received in (BOOKS, SET_ASIDE, {"time_logs": later}):
+            harness.receive(connection, received)
+        harness.run(connection)
+        connection.exec_driver_sql(
+            f"set variable few_contract_homes = {homes}; set variable contract_homes = '0101'::bit; "
+            "set variable first_day = date '2026-03-30'"
+        )
+        found = large_reads(connection)
+    kept = (("finding_change", "audit.finding_open"), ("open_quarantine", "audit.quarantine_open"))
+    assert {"worked_on" in found[read] for read in kept} == {looks}
+    logs = (("log_row", "source.time_logs"), ("log_count", "source.time_logs"))
+    assert {"worked_on" in found[read] for read in logs} == {True}
+
+
 def test_a_condition_outside_the_view_would_not_do(connection):
     # What the test above guards against: DuckDB does not push such a condition below the joins inside a view.
     connection.exec_driver_sql("create or replace temp view outside as select * from source.time_logs "

@@ -584,7 +584,8 @@ COMMENTS = (
 MACROS = (
     """create macro source.is_among(homes, home) as get_bit(homes, home & 131071) = 1""",
     """create macro source.is_in_scope(home) as case when getvariable('few_contract_homes')::integer[] is null then source.is_among(getvariable('contract_homes')::bit, home) else home in (getvariable('contract_home_1')::integer, getvariable('contract_home_2')::integer, getvariable('contract_home_3')::integer, getvariable('contract_home_4')::integer, getvariable('contract_home_5')::integer, getvariable('contract_home_6')::integer, getvariable('contract_home_7')::integer, getvariable('contract_home_8')::integer, getvariable('contract_home_9')::integer, getvariable('contract_home_10')::integer, getvariable('contract_home_11')::integer, getvariable('contract_home_12')::integer, getvariable('contract_home_13')::integer, getvariable('contract_home_14')::integer, getvariable('contract_home_15')::integer, getvariable('contract_home_16')::integer) and list_contains(getvariable('few_contract_homes')::integer[], home) end""",
-    """create macro source.is_from_first_day(day) as case when getvariable('reads_all_days') then true else day >= getvariable('first_day')::date or day is null end""",
+    """create macro source.is_from_first_day(day, all_are_read) as case when all_are_read then true else day >= getvariable('first_day')::date or day is null end""",
+    """create macro source.is_of_few_contracts() as coalesce(not list_contains(getvariable('few_contract_homes')::integer[], 0), false)""",
     """create macro source.ten_thousandths(amount) as trunc(amount)::bigint * 10000 + ((amount - trunc(amount)::decimal(18, 4)) * 10000)::bigint""",
     """create macro source.is_number(cell) as regexp_full_match(cell, '[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)')""",
     """create macro source.in_four_decimals(cell) as case when try_cast(cell as decimal(18, 4)) = 0 and cell like '-%' and regexp_matches(cell, '[1-9]') then -0.0001 else try_cast(cell as decimal(18, 4)) end::decimal(18, 4)""",
@@ -1325,7 +1326,7 @@ inner join temp.scope_project on coalesce(time_logs.project_id, '') = scope_proj
 where
     time_logs.ended_load_id is null
     and source.is_in_scope(time_logs.contract_hash)
-    and source.is_from_first_day(time_logs.worked_on)
+    and source.is_from_first_day(time_logs.worked_on, getvariable('reads_all_days'))
     and coalesce(time_logs.worked_on >= scope_project.from_day, true)
 """,
     "work.open_quarantine": """\
@@ -1386,7 +1387,7 @@ inner join scope
 where
     source.is_in_scope(quarantine_open.contract_hash)
     -- Most rows that belong to no contract are older time logs.
-    and (quarantine_open.worked_on >= getvariable('first_day')::date or quarantine_open.worked_on is null)
+    and source.is_from_first_day(quarantine_open.worked_on, source.is_of_few_contracts())
 """,
     "work.contract_row": """\
 -- One row per live version of a contract in scope (row_id): staging.contracts, read once per run.
@@ -2879,7 +2880,7 @@ received as (
     where
         time_logs.ended_load_id is null
         and source.is_in_scope(time_logs.contract_hash)
-        and source.is_from_first_day(time_logs.worked_on)
+        and source.is_from_first_day(time_logs.worked_on, getvariable('reads_all_days'))
         and coalesce(time_logs.worked_on >= scope_project.from_day, true)
     group by scope_project.home_hash, scope_project.project_id, time_logs.worked_on
 
@@ -4515,8 +4516,9 @@ open_in_scope as (
     from reconcile.stored_finding
     where
         is_looked_at
-        -- Those that are looked at whatever their day have none. Read before all other cells it rules most rows out.
-        and (worked_on >= getvariable('first_day')::date or worked_on is null)
+        -- Those that are looked at whatever their day have none. Read before all other cells it rules most rows out; of
+        -- a few contracts most are ruled out already.
+        and source.is_from_first_day(worked_on, source.is_of_few_contracts())
 
 ),
 

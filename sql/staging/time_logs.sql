@@ -24,5 +24,5 @@ inner join temp.scope_project on coalesce(time_logs.project_id, '') = scope_proj
 where
     time_logs.ended_load_id is null
     and source.is_in_scope(time_logs.contract_hash)
-    and source.is_from_first_day(time_logs.worked_on)
+    and source.is_from_first_day(time_logs.worked_on, getvariable('reads_all_days'))
     and coalesce(time_logs.worked_on >= scope_project.from_day, true)

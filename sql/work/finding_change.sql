@@ -28,8 +28,9 @@ open_in_scope as (
     from reconcile.stored_finding
     where
         is_looked_at
-        -- Those that are looked at whatever their day have none. Read before all other cells it rules most rows out.
-        and (worked_on >= getvariable('first_day')::date or worked_on is null)
+        -- Those that are looked at whatever their day have none. Read before all other cells it rules most rows out; of
+        -- a few contracts most are ruled out already.
+        and source.is_from_first_day(worked_on, source.is_of_few_contracts())
 
 ),
 

@@ -55,4 +55,4 @@ inner join scope
 where
     source.is_in_scope(quarantine_open.contract_hash)
     -- Most rows that belong to no contract are older time logs.
-    and (quarantine_open.worked_on >= getvariable('first_day')::date or quarantine_open.worked_on is null)
+    and source.is_from_first_day(quarantine_open.worked_on, source.is_of_few_contracts())
