@@ -230,13 +230,25 @@ def _identity(path: Path | None) -> tuple[int, int] | None:
     return (found.st_dev, found.st_ino) if found else None
 
 
+_WITHOUT_OPTIONS = "leave it out; what ABR itself can be told stands under Settings in the README"
+
+
 def _open(engine: sqlalchemy.Engine, path: Path | None) -> Connection:
     is_new = path is not None and not path.exists()
     try:
         if path is not None and not is_new:
             _require_usable_file(path)
         with explained(path):
-            return engine.connect()
+            connection = engine.connect()
+    except (DBAPIError, duckdb.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if not engine.url.query or isinstance(cause, duckdb.InterruptException):
+            raise
+        raise UsageError(
+            f"DuckDB does not accept what stands behind the question mark of {engine.url}: "
+            f"{str(cause).splitlines()[0]}",
+            _WITHOUT_OPTIONS,
+        ) from error
     except OSError as error:
         raise DataIntegrityError(
             f"the database {path} cannot be opened for writing: {error.strerror}",
@@ -246,6 +258,17 @@ def _open(engine: sqlalchemy.Engine, path: Path | None) -> Connection:
         if path is not None and is_new and path.is_file() and path.stat().st_size == 0:
             path.unlink()  # else the next try would take it for an emptied one
         raise
+    if engine.url.query:
+        _require_writable(connection)
+    return connection
+
+
+def _require_writable(connection: Connection) -> None:
+    is_read_only = "select readonly from duckdb_databases() where database_name = current_database()"
+    if connection.exec_driver_sql(is_read_only).scalar_one():
+        connection.close()
+        raise UsageError(f"{connection.engine.url} opens the database for reading only", _WITHOUT_OPTIONS)
+    connection.rollback()
 
 
 def _require_usable_file(path: Path) -> None:
