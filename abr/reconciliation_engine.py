@@ -66,8 +66,9 @@ _NO_CONTRACT = "select 0 as home_hash"
 _NO_CONTRACT_IN_SCOPE = (
     f"{_NO_CONTRACT} from temp.scope_contract where contract_id = ''",
     *(
-        f"{_NO_CONTRACT} from source.{dataset} semi join temp.scope_{kind} using (home_hash) where contract_hash = 0"
-        for dataset, kind in (("time_logs", "project"), ("invoices", "invoice"), ("invoice_lines", "invoice"))
+        f"{_NO_CONTRACT} from source.{dataset} semi join temp.scope_{home.removesuffix('_id')} using (home_hash) "
+        "where contract_hash = 0"
+        for dataset, home in loading.HOMES.items()
     ),
     (
         f"{_NO_CONTRACT} from audit.quarantine_open semi join "
