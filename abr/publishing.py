@@ -9,11 +9,12 @@ What surprises:
   its tables and views are today's, and if no `.wal` lies beside it; else it is removed.
 - It is written by a DuckDB instance of its own, not by the writer's: a full disk may make DuckDB give up a whole
   instance, and that must never be the one that holds the books. Nothing here opens the database's own file.
-- Removing a thousand ids from ten million rows costs a scan of them all. So the open state is a view: a table that
-  was settled some runs ago, without what has newer versions, and those. It is settled again once they are many.
-- Merging the small row groups that appending leaves has DuckDB read the metadata of all row groups of a table, however
-  old, and write the last of them again. So most checkpoints merge nothing, and now and then one merges all that has
-  come since. Where somebody calls `tidy` (`tidies`), both that and settling wait for it.
+- Each checkpoint costs what is in the file, and removing a thousand ids from ten million rows a scan of them all. So
+  every version is there once, in one of three tables: what was open when things were settled some runs ago, what was
+  past by then, and what has come since. History and open state are views over them; when much has come it is settled.
+- Merging the small row groups that appending leaves has DuckDB write the last of a table again. So most checkpoints
+  merge nothing, and now and then one merges all that has come since. Where somebody calls `tidy` (`tidies`), both that
+  and settling wait for it.
 - A checkpoint of DuckDB 1.5 uses the metadata of unchanged row groups again, and what is left of a block may point on
   to what is gone. Readers before 1.4.2 follow that and fail, so the copy's metadata is written whole each time.
 """
@@ -52,15 +53,21 @@ FILE = "abr_audit.duckdb"
 CURRENT = "current"
 HEARTBEAT_SECONDS = 60.0
 # Histories by the key of what they are versions of. Beside audit.finding stands audit.finding_open, its open state.
+# Both are views here, over three tables that share the versions.
 HISTORIES = {"finding": "finding_id", "position": "contract_id", "quarantine": "quarantine_id"}
-_IS_OPEN = "state in ('open', 'waived')"
-_FORMAT = 2  # another number has every generation built anew
+_IS_OPEN_NOW = "is_newest and state in ('open', 'waived')"
+_PARTS = {
+    "settled": "Versions in audit.{}: those that were open when they were last settled.",
+    "past": "Versions in audit.{}: those that had ended, or had newer ones, when they were last settled.",
+    "recent": "Versions in audit.{}: those of the runs since they were last settled.",
+}
+_FORMAT = 3  # another number has every generation built anew
 _ROOTS = ("report", "work.currency")  # what is published, with all it reads
 _RULES = ("finding_rules", "quarantine_rules", "reference_rules", "coverage_rules")
-# An open state is settled anew when so many versions have come since, or so large a part of it.
-_SETTLED_MIN, _SETTLED_SHARE = 20_000, 100
+# A history is settled anew when so many versions have come since, or so large a part of its open state.
+_SETTLED_MIN, _SETTLED_SHARE = 20_000, 20
 # Row groups are merged when the runs pass a multiple of this: a generation needs nothing more to know that it is time.
-_MERGED_RUNS = 32
+_MERGED_RUNS = 12
 _MERGES_MAX = 100  # as DuckDB has it
 # The oldest that readers can be promised. Not told, DuckDB 1.5 writes for 0.10, and makes the three kilobytes of each
 # column's distinct count, as that has them, of its 64 bytes: half the time of a checkpoint.
@@ -289,7 +296,7 @@ def _recipe(writer: duckdb.DuckDBPyConnection) -> Recipe:
             "and schema_name = 'audit' and table_name = ?",
             [table],
         ).fetchall()[0][0]
-        comments.append(("view" if _is_open_state(table) else "table", f"audit.{table}", comment))
+        comments.append(("view" if _history_of(table) else "table", f"audit.{table}", comment))
     comments += [("view", name, printed[name][1]) for name in wanted]
     macros = [
         f"create macro {name}({', '.join(parameters)}) as {definition}"
@@ -312,8 +319,6 @@ def _recipe(writer: duckdb.DuckDBPyConnection) -> Recipe:
         *(f"create schema {name}" for name in schemas),
         "create table published.generation (run_id bigint, published_at timestamp, recipe varchar)",
         f"comment on table published.generation is {_quoted(about_generation)}",
-        "create table published.settled (name varchar, run_id bigint)",
-        "comment on table published.settled is 'Up to which run the settled part of an open state is.'",
         "create table published.rule (schema_name varchar, view_name varchar)",
         "comment on table published.rule is 'One row per finding class or quarantine reason there is.'",
         "insert into published.rule values "
@@ -349,38 +354,38 @@ def _named(sql: str) -> set[str]:
     return {f"{schema}.{name}" for schema, name in re.findall(r"\b(\w+)\.(\w+)", sql.replace('"', ""))}
 
 
-def _is_open_state(table: str) -> bool:
-    return table.endswith("_open") and table.removesuffix("_open") in HISTORIES
+def _history_of(table: str) -> str | None:
+    """Return which history a table of the database is, or is the open state of; None for any other."""
+    name = table.removesuffix("_open")
+    return name if name in HISTORIES else None
 
 
 def _table(table: str, cells: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Yield what makes a table of the database in the copy; a history comes before its open state."""
     listed = ", ".join(f'"{name}" {kind}' for name, kind in cells)
-    if _is_open_state(table):
-        settled = f"published.{_settled(table)}"
-        yield f"create table {settled} ({listed})"
-        yield f"comment on table {settled} is 'Most of audit.{table}, which adds what came since and is what to read.'"
-        yield _open_state(table, cells, 0)
+    columns = _names(cells)
+    if table in HISTORIES:
+        for part, comment in _PARTS.items():
+            yield f"create table published.{table}_{part} ({listed})"
+            yield f"comment on table published.{table}_{part} is {_quoted(comment.format(table))}"
+        parts = " union all ".join(f"select {columns} from published.{table}_{part}" for part in _PARTS)
+        yield f"create view audit.{table} as {parts}"
+    elif name := _history_of(table):
+        key = HISTORIES[name]
+        yield (
+            f"create view audit.{table} as select {columns} from published.{name}_settled as settled "
+            f"where not exists (select 1 from published.{name}_recent as newer where newer.{key} = settled.{key}) "
+            f"union all select {columns} from ({_ranked(name)}) where {_IS_OPEN_NOW}"
+        )
     else:
         yield f"create table audit.{table} ({listed})"
 
 
-def _settled(table: str) -> str:
-    return f"{table.removesuffix('_open')}_settled"
-
-
-def _open_state(table: str, cells: Sequence[tuple[str, str]], run_id: int) -> str:
-    """Return the view of an open state: what was settled after that run, and the newest versions since.
-
-    The run stands in it as a number, so that only the end of the history is read for them, by old DuckDBs too.
-    """
-    name = table.removesuffix("_open")
-    key, columns = HISTORIES[name], _names(cells)
+def _ranked(history: str) -> str:
+    """Return a query for what came since it was settled, with whether a version is the newest of its key."""
     return (
-        f"create or replace view audit.{table} as select {columns} from published.{_settled(table)} as settled where "
-        f"not exists (select 1 from audit.{name} as newer where newer.run_id > {run_id} "
-        f"and newer.{key} = settled.{key}) "
-        f"union all select {columns} from (select *, row_number() over (partition by {key} order by run_id desc) as "
-        f"newest from audit.{name} where run_id > {run_id}) where newest = 1 and {_IS_OPEN}"
+        f"select *, row_number() over (partition by {HISTORIES[history]} order by run_id desc) = 1 as is_newest "
+        f"from published.{history}_recent"
     )
 
 
@@ -409,21 +414,37 @@ def _built(publisher: Publisher, now: datetime) -> Path:
             copy.execute(statement)
         _begin(publisher.writer, copy)
         for table, cells in publisher.recipe.columns.items():
-            target = f"published.{_settled(table)}" if _is_open_state(table) else f"audit.{table}"
-            for _ in _moved(publisher.writer, copy, f"select {_published(cells)} from audit.{table}", target, cells):
-                # Nobody sees a part of it, and memory is needed for no more than a part.
-                copy.execute("commit")
-                _checkpoint(copy, is_merging=True)
-                copy.execute("begin")
-            if _is_open_state(table):
-                run_id = _last_run(publisher.writer) or 0
-                copy.execute("insert into published.settled values (?, ?)", [table, run_id])
-                copy.execute(_open_state(table, cells, run_id))
+            for target, select in _all_of(publisher, table):
+                for _ in _moved(publisher.writer, copy, select, target, cells):
+                    # Nobody sees a part of it, and memory is needed for no more than a part.
+                    copy.execute("commit")
+                    _checkpoint(copy, is_merging=True)
+                    copy.execute("begin")
         for statement in publisher.recipe.comments:
             copy.execute(statement)
         _finish(publisher, copy, now)
         _checkpoint(copy, is_merging=True)
     return path
+
+
+def _all_of(publisher: Publisher, table: str) -> Iterator[tuple[str, str]]:
+    """Yield each table of a new generation that a table of the database goes to, with the query for what goes there."""
+    columns = publisher.recipe.columns
+    cells = _published(columns[table])
+    history = f"audit.{table}"
+    if table not in HISTORIES:
+        if _history_of(table) is None:
+            yield history, f"select {cells} from {history}"
+        return
+    open_state, key = f"{history}_open", HISTORIES[table]
+    # An open state that does not say how its rows are open has no other way.
+    stated = "*" if "state" in dict(columns[f"{table}_open"]) else "*, 'open' as state"
+    yield f"published.{table}_settled", f"select {cells} from (select {stated} from {open_state})"
+    # To look for what is past takes a hash table of all that is open: not where there can be none.
+    if _count(publisher.writer, history) > _count(publisher.writer, open_state):
+        newest = f"select 1 from {open_state} as newest where newest.{key} = version.{key} and "
+        is_newest = f"exists ({newest} newest.run_id = version.run_id)"
+        yield f"published.{table}_past", f"select {cells} from {history} as version where not {is_newest}"
 
 
 def _renewed(publisher: Publisher, path: Path, now: datetime, *, is_merging: bool = False) -> Path | None:
@@ -480,42 +501,35 @@ def _trusted_run_id(publisher: Publisher, copy: duckdb.DuckDBPyConnection) -> in
 def _add(publisher: Publisher, copy: duckdb.DuckDBPyConnection, run_id: int, *, is_settling: bool) -> None:
     """Add what runs after this one wrote. Histories are in the order of runs, so only their ends are read."""
     for table, cells in publisher.recipe.columns.items():
-        if _is_open_state(table):
-            continue
+        name = _history_of(table)
+        if name != table and name is not None:
+            continue  # an open state follows from its history
+        target = f"published.{table}_recent" if name else f"audit.{table}"
         names = {name for name, _ in cells}
         if "run_id" in names:
             select = f"select {_published(cells)} from audit.{table} where run_id > {run_id}"
         else:
-            copy.execute(f"delete from audit.{table}")
+            copy.execute(f"delete from {target}")
             select = f"select {_published(cells)} from audit.{table}"
-        for _ in _moved(publisher.writer, copy, select, f"audit.{table}", cells):
+        for _ in _moved(publisher.writer, copy, select, target, cells):
             pass
-    if not is_settling:
-        return
-    for table, settled_run_id in copy.execute("select name, run_id from published.settled").fetchall():
-        _settle(publisher, copy, table, settled_run_id)
+        if name and is_settling:
+            _settle(copy, name, _names(cells))
 
 
-def _settle(publisher: Publisher, copy: duckdb.DuckDBPyConnection, table: str, settled_run_id: int) -> None:
-    """Work the newest versions into the settled open state, where they have become many."""
-    cells = publisher.recipe.columns[table]
-    name, settled = table.removesuffix("_open"), f"published.{_settled(table)}"
-    key, columns = HISTORIES[name], _names(cells)
-    newer = f"audit.{name} where run_id > {settled_run_id}"
-    newer_count = _count(copy, newer)
-    if newer_count < _SETTLED_MIN or newer_count < _count(copy, settled) // _SETTLED_SHARE:
+def _settle(copy: duckdb.DuckDBPyConnection, history: str, columns: str) -> None:
+    """Share what came since this was last done among what is open and what is past, where it has become much."""
+    key = HISTORIES[history]
+    settled, past, recent = (f"published.{history}_{part}" for part in _PARTS)
+    count = _count(copy, recent)
+    if count < _SETTLED_MIN or count < _count(copy, settled) // _SETTLED_SHARE:
         return
-    newest_run_id = _last_run(copy) or 0
-    copy.execute(f"delete from {settled} where {key} in (select {key} from {newer})")
-    copy.execute(
-        f"insert into {settled} select {columns} from (select * from {newer} qualify row_number() over "
-        f"(partition by {key} order by run_id desc) = 1) where {_IS_OPEN}"
-    )
-    copy.execute(_open_state(table, cells, newest_run_id))
-    for statement in publisher.recipe.comments:  # a view made anew has none
-        if f" audit.{table} " in statement or f" audit.{table}." in statement:
-            copy.execute(statement)
-    copy.execute(f"update published.settled set run_id = {newest_run_id} where name = '{table}'")
+    has_newer = f"{key} in (select {key} from {recent})"
+    copy.execute(f"insert into {past} select {columns} from {settled} where {has_newer}")
+    copy.execute(f"delete from {settled} where {has_newer}")
+    copy.execute(f"insert into {settled} select {columns} from ({_ranked(history)}) where {_IS_OPEN_NOW}")
+    copy.execute(f"insert into {past} select {columns} from ({_ranked(history)}) where not ({_IS_OPEN_NOW})")
+    copy.execute(f"delete from {recent}")
 
 
 def _count(copy: duckdb.DuckDBPyConnection, rows: str) -> int:

@@ -124,6 +124,8 @@ def assert_whole(path: Path) -> int:
             )
             assert published.execute(f"{ours} except all {newest}").fetchall() == []
             assert published.execute(f"{newest} except all {ours}").fetchall() == []
+            twice = f"select 1 from audit.{name} group by run_id, {key} having count(*) > 1"
+            assert published.execute(twice).fetchall() == []
         assert published.execute("select count(*) from report.finding").fetchall()[0][0] > 0
     return run_id
 
@@ -176,6 +178,45 @@ def test_after_every_change_every_report_view_says_the_same(opened, path, copy, 
         assert assert_whole(path) == run_id
         seen.add(current(path))
     assert len(seen) == 3
+
+
+def test_every_version_lies_in_a_generation_once_also_in_one_that_is_built_late(opened, path, copy, monkeypatch):
+    def counts(file: Path) -> dict[str, list[int]]:
+        return {
+            name: [query(file, f"select count(*) from published.{name}_{part}")[0][0] for part in publishing._PARTS]
+            for name in publishing.HISTORIES
+        }
+
+    def versions() -> dict[str, int]:
+        driver = opened.connection.driver_connection
+        return {
+            name: driver.execute(f"select count(*) from audit.{name}").fetchone()[0] for name in publishing.HISTORIES
+        }
+
+    for number in range(1, 7):
+        work(opened, number)
+        publishing.publish(copy, now=NOW)
+    added = counts(publishing.file_of(path))
+    assert {name: sum(parts) for name, parts in added.items()} == versions()
+    assert all(recent > 0 for _, _, recent in added.values())  # too few to be settled
+    assert_same(opened, path)
+    shutil.rmtree(publishing.folder_of(path))
+    publishing.publish(copy, now=NOW)
+    built = counts(publishing.file_of(path))
+    assert {name: sum(parts) for name, parts in built.items()} == versions()
+    assert all(past > 0 and recent == 0 for _, past, recent in built.values())
+    assert_same(opened, path)
+    monkeypatch.setattr(publishing, "_SETTLED_MIN", 1)
+    work(opened, 7)
+    publishing.publish(copy, now=NOW)
+    settled = counts(publishing.file_of(path))
+    assert {name: sum(parts) for name, parts in settled.items()} == versions()
+    assert all(
+        past > before and recent == 0
+        for (_, past, recent), (_, before, _) in zip(settled.values(), built.values(), strict=True)
+    )
+    assert_same(opened, path)
+    assert_whole(path)
 
 
 @pytest.mark.slow
