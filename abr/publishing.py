@@ -64,8 +64,9 @@ _PARTS = {
 _FORMAT = 3  # another number has every generation built anew
 _ROOTS = ("report", "work.currency")  # what is published, with all it reads
 _RULES = ("finding_rules", "quarantine_rules", "reference_rules", "coverage_rules")
-# A history is settled anew when so many versions have come since, or so large a part of its open state.
-_SETTLED_MIN, _SETTLED_SHARE = 20_000, 20
+# A history is settled anew when so large a part of its open state has come since: at least, and at most, so many
+# versions. It takes three seconds and more where fourteen million are open.
+_SETTLED_SHARE, _SETTLED_MIN, _SETTLED_MAX = 20, 20_000, 100_000
 # Row groups are merged when the runs pass a multiple of this: a generation needs nothing more to know that it is time.
 _MERGED_RUNS = 12
 _MERGES_MAX = 100  # as DuckDB has it
@@ -74,8 +75,10 @@ _MERGES_MAX = 100  # as DuckDB has it
 _STORAGE_VERSION = "v1.1.0"
 # How many rows are moved from one instance of DuckDB to the other at once, and how many of these make a part.
 _BATCH_ROWS, _BATCHES_MAX = 61_440, 4
-# What that other instance may hold, beside the writer's own; more of it goes to a folder beside the generations.
-_MEMORY_LIMIT, _SPILL = "128MB", ".spill"
+# What that other instance may hold, beside the writer's own; more of it goes to a folder beside the generations. What
+# DuckDB notes of removed rows does not: eight bytes for every row near one, so settling may hold more.
+_MEMORY_BYTES, _SPILL = 128_000_000, ".spill"
+_REMOVING_BYTES = 16  # for each row of the table
 _IDLE_MIN = 2  # with the current one, three generations
 _PREFIX = "generation-"
 _LINK = ".current"
@@ -220,7 +223,7 @@ def publish_if_due(
 def tidy(publisher: Publisher, *, now: datetime) -> bool:
     """Publish for the minute's sake, or else merge the small row groups of the generation that is next in line.
 
-    Each where it is time; returns whether it was. For a moment when nobody waits: it may take a second where there are
+    Each where it is time; returns whether it was. For a moment when nobody waits: it may take seconds where there are
     millions of findings. `now` is UTC. Raises NotPublished.
     """
     with _explained(publisher):
@@ -501,29 +504,29 @@ def _trusted_run_id(publisher: Publisher, copy: duckdb.DuckDBPyConnection) -> in
 def _add(publisher: Publisher, copy: duckdb.DuckDBPyConnection, run_id: int, *, is_settling: bool) -> None:
     """Add what runs after this one wrote. Histories are in the order of runs, so only their ends are read."""
     for table, cells in publisher.recipe.columns.items():
-        name = _history_of(table)
-        if name != table and name is not None:
+        is_history = table in HISTORIES
+        if not is_history and _history_of(table):
             continue  # an open state follows from its history
-        target = f"published.{table}_recent" if name else f"audit.{table}"
-        names = {name for name, _ in cells}
-        if "run_id" in names:
+        target = f"published.{table}_recent" if is_history else f"audit.{table}"
+        if "run_id" in dict(cells):
             select = f"select {_published(cells)} from audit.{table} where run_id > {run_id}"
         else:
             copy.execute(f"delete from {target}")
             select = f"select {_published(cells)} from audit.{table}"
         for _ in _moved(publisher.writer, copy, select, target, cells):
             pass
-        if name and is_settling:
-            _settle(copy, name, _names(cells))
+        if is_history and is_settling:
+            _settle(copy, table, _names(cells))
 
 
 def _settle(copy: duckdb.DuckDBPyConnection, history: str, columns: str) -> None:
     """Share what came since this was last done among what is open and what is past, where it has become much."""
     key = HISTORIES[history]
     settled, past, recent = (f"published.{history}_{part}" for part in _PARTS)
-    count = _count(copy, recent)
-    if count < _SETTLED_MIN or count < _count(copy, settled) // _SETTLED_SHARE:
+    count, settled_count = _count(copy, recent), _count(copy, settled)
+    if count < min(max(settled_count // _SETTLED_SHARE, _SETTLED_MIN), _SETTLED_MAX):
         return
+    copy.execute(f"set memory_limit = '{_MEMORY_BYTES + settled_count * _REMOVING_BYTES}B'")
     has_newer = f"{key} in (select {key} from {recent})"
     copy.execute(f"insert into {past} select {columns} from {settled} where {has_newer}")
     copy.execute(f"delete from {settled} where {has_newer}")
@@ -588,7 +591,7 @@ def _writing(publisher: Publisher, path: Path) -> Iterator[duckdb.DuckDBPyConnec
     if copy is None:
         # One thread: there is little to do each time, and the machine has readers to serve.
         spill = str(publisher.folder / _SPILL)
-        config: dict[str, Any] = {"threads": 1, "memory_limit": _MEMORY_LIMIT, "temp_directory": spill}
+        config: dict[str, Any] = {"threads": 1, "memory_limit": f"{_MEMORY_BYTES}B", "temp_directory": spill}
         publisher.copier = copy = duckdb.connect(config=config)
         set_up(copy)
         copy.execute("set experimental_metadata_reuse = false")
@@ -600,6 +603,7 @@ def _writing(publisher: Publisher, path: Path) -> Iterator[duckdb.DuckDBPyConnec
         yield copy
         copy.execute("use memory")
         copy.execute("detach abr_audit")
+        copy.execute(f"set memory_limit = '{_MEMORY_BYTES}B'")
     except BaseException:  # also an interruption: closing all lets go of the file, whatever state it is in
         publisher.copier = None
         copy.close()

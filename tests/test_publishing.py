@@ -220,6 +220,40 @@ def test_every_version_lies_in_a_generation_once_also_in_one_that_is_built_late(
 
 
 @pytest.mark.slow
+def test_what_lies_scattered_over_millions_is_settled_in_little_memory(opened, path, copy, monkeypatch):
+    monkeypatch.setattr(publishing, "_MEMORY_BYTES", 40_000_000)
+    monkeypatch.setattr(publishing, "_SETTLED_MAX", 20_000)
+    rows, changed = 3_000_000, 20_000
+    with opened.begin():
+        for table in ("finding", "finding_open"):
+            state = "" if table == "finding_open" else ", 'open' as state"
+            opened.exec_driver_sql(
+                f"insert into audit.{table} by name select 1 as run_id, 1 as opened_run_id, n::integer as home_hash, "
+                f"'F-' || n as finding_id, 'C-' || n % 1000 as contract_id, 'leakage' as side, 'unbilled' as class, "
+                f"'log:' || n as about{state} from range({rows}) as r(n)"
+            )
+    shutil.rmtree(publishing.folder_of(path))
+    copy.copier.close()
+    copy.copier = None
+    publishing.publish(copy, now=NOW)
+    built = publishing._current(publishing.folder_of(path))
+    monkeypatch.setattr(publishing, "_IDLE_MIN", 1)
+    work(opened, 1)
+    publishing.publish(copy, now=NOW)  # so that the one built is idle
+    run_id = work(opened, 2)
+    with opened.begin():
+        opened.exec_driver_sql(
+            f"insert into audit.finding by name select * replace ({run_id} as run_id) from audit.finding "
+            f"where finding_id in (select 'F-' || n * {rows // changed} from range({changed}) as r(n))"
+        )
+    publishing.publish(copy, now=NOW)
+    assert publishing._current(publishing.folder_of(path)) == built
+    count = "(select count(*) from published.finding_{})"
+    counts = query(publishing.file_of(path), f"select {count.format('past')} >= {changed}, {count.format('recent')}")
+    assert counts == [(True, 0)]
+
+
+@pytest.mark.slow
 def test_what_publishing_appends_is_merged_so_that_row_groups_stay_few(opened, path, copy, monkeypatch):
     monkeypatch.setattr(publishing, "_MERGED_RUNS", 12)
     row_groups = []
